@@ -1,0 +1,1 @@
+"""Floor 7: the `ami` command; everything is wired together here."""

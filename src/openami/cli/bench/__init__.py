@@ -1,0 +1,1 @@
+"""Benchmarks: every promised speed, with its peer in the same run."""
