@@ -1,0 +1,1 @@
+"""Floor 5: loss, theft and what else the readings tell."""

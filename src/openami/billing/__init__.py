@@ -1,0 +1,1 @@
+"""Floor 5: tariffs, bills and the explain trace."""
