@@ -1,0 +1,51 @@
+"""Bills and their lines."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "bills",
+        sa.Column("bill_id", sa.Text(), primary_key=True),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("usage_point_id", sa.Text(), nullable=False),
+        sa.Column("agreement_id", sa.Text(), nullable=False),
+        sa.Column("first_day", sa.Date(), nullable=False),
+        sa.Column("last_day", sa.Date(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("total_text", sa.Text(), nullable=False),
+        sa.Column("energy_wh", sa.BigInteger(), nullable=False),
+        sa.Column("readings_seq", sa.BigInteger(), nullable=False),
+        sa.Column("registry_revision", sa.BigInteger(), nullable=False),
+        sa.Column("pinned", sa.JSON(), nullable=False),
+        sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("issued_by", sa.Text(), nullable=False),
+        sa.Column("replaces", sa.Text()),
+        sa.Column("replaced_by", sa.Text()),
+        sa.Column("cancelled_at", sa.DateTime(timezone=True)),
+        sa.Column("cancelled_by", sa.Text()),
+        sa.Column("cancelled_why", sa.Text()),
+    )
+    op.create_index("ix_bills_account_id_first_day", "bills", ["account_id", "first_day"])
+    op.create_index("ix_bills_usage_point_id_first_day", "bills", ["usage_point_id", "first_day"])
+    op.create_table(
+        "bill_lines",
+        sa.Column("bill_id", sa.Text(), sa.ForeignKey("bills.bill_id"), primary_key=True),
+        sa.Column("line_no", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("quantity_text", sa.Text()),
+        sa.Column("unit", sa.Text()),
+        sa.Column("price_text", sa.Text()),
+        sa.Column("amount_text", sa.Text(), nullable=False),
+        sa.Column("trace", sa.JSON(), nullable=False),
+    )
