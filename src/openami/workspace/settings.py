@@ -1,0 +1,119 @@
+"""``workspace.toml``: what one utility decides once. Secrets are not in it (see `passwords`)."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from openami.quantities.civil_time import zone_of
+from openami.quantities.errors import FormatError, OpenAmiError
+
+FILE = "workspace.toml"
+PASSWORDS_FILE = "passwords.toml"
+
+
+class Settings(pydantic.BaseModel):
+    """What one utility decides once.
+
+    Parameters
+    ----------
+    name:
+        Name of the utility, shown on the pages.
+    zone:
+        IANA zone of usage points that do not say their own.
+    currency:
+        ISO 4217 code.
+    language:
+        Language of the pages before a reader chooses.
+    database:
+        SQLAlchemy URL; None is SQLite inside the workspace. A password in it is better given by
+        the environment variable ``OPENAMI_DATABASE``, which wins.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str = "openami"
+    zone: str = "Europe/Berlin"
+    currency: str = pydantic.Field("EUR", pattern=r"^[A-Z]{3}$")
+    language: Literal["en", "zh"] = "en"
+    database: str | None = None
+
+    @pydantic.field_validator("zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            zone_of(name)
+        except OpenAmiError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+
+def read_settings(folder: Path) -> Settings:
+    """Settings of the workspace in ``folder``.
+
+    Raises
+    ------
+    FormatError
+        There is no workspace, or its file is not valid; all faults are listed.
+    """
+    file = folder / FILE
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        raise FormatError(
+            "there is no workspace here", where=str(folder), expected="a folder made by `ami init`"
+        ) from None
+    try:
+        return Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"not TOML: {error}", where=str(file)) from None
+    except pydantic.ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
+        raise FormatError(faults, where=str(file)) from None
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write ``workspace.toml`` whole or not at all."""
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(exclude_none=True).items()]
+    write_whole(folder / FILE, "# one utility; see docs/workspace.md\n" + "\n".join(lines) + "\n")
+
+
+def read_passwords(folder: Path) -> dict[str, bytes]:
+    """LLS passwords by meter, from ``passwords.toml`` (readable by its owner alone); {} without the file."""
+    file = folder / PASSWORDS_FILE
+    if not file.exists():
+        return {}
+    try:
+        table = tomllib.loads(file.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"not TOML: {error}", where=str(file)) from None
+    return {meter: str(password).encode() for meter, password in table.items()}
+
+
+def write_passwords(folder: Path, passwords: dict[str, bytes]) -> None:
+    """Replace ``passwords.toml``; mode 0600."""
+    lines = [f'"{meter}" = {_toml(password.decode())}' for meter, password in sorted(passwords.items())]
+    write_whole(folder / PASSWORDS_FILE, "\n".join(lines) + "\n", mode=0o600)
+
+
+def write_whole(file: Path, text: str, mode: int = 0o644) -> None:
+    """Write a small file so that after a crash the old or the new one is there, never a part."""
+    fresh = file.with_name(file.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(file)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
