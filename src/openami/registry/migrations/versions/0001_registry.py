@@ -34,8 +34,6 @@ def upgrade() -> None:
         ["meter_id", "valid_from"],
         [
             _text("meter_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
             _text("model"),
             _text("host"),
             sa.Column("port", sa.Integer(), nullable=False),
@@ -45,6 +43,7 @@ def upgrade() -> None:
             sa.Column("digits", sa.Integer(), nullable=False),
             sa.Column("exponent", sa.Integer(), nullable=False),
             sa.Column("channels", sa.JSON(), nullable=False),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -52,12 +51,11 @@ def upgrade() -> None:
         ["meter_id", "valid_from"],
         [
             _text("meter_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
             sa.Column("ct_numerator", sa.BigInteger(), nullable=False),
             sa.Column("ct_denominator", sa.BigInteger(), nullable=False),
             sa.Column("vt_numerator", sa.BigInteger(), nullable=False),
             sa.Column("vt_denominator", sa.BigInteger(), nullable=False),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -65,13 +63,12 @@ def upgrade() -> None:
         ["usage_point_id", "valid_from"],
         [
             _text("usage_point_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
             _text("zone"),
             sa.Column("area_id", sa.Text()),
             _text("kind"),
             sa.Column("capacity_w", sa.BigInteger()),
             _text("customer_class"),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -80,8 +77,7 @@ def upgrade() -> None:
         [
             _text("meter_id"),
             _text("usage_point_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -89,11 +85,10 @@ def upgrade() -> None:
         ["area_id", "valid_from"],
         [
             _text("area_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
             _text("name"),
             sa.Column("capacity_va", sa.BigInteger()),
             sa.Column("meter_usage_point_id", sa.Text()),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -101,9 +96,8 @@ def upgrade() -> None:
         ["customer_id", "valid_from"],
         [
             _text("customer_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
             _text("name"),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -111,10 +105,9 @@ def upgrade() -> None:
         ["account_id", "valid_from"],
         [
             _text("account_id"),
-            sa.Column("valid_from", _INSTANT, nullable=False),
-            sa.Column("valid_to", _INSTANT),
             _text("customer_id"),
             _text("currency"),
+            *_validity(),
         ],
     )
     _bitemporal_table(
@@ -136,7 +129,6 @@ def upgrade() -> None:
             _text("kind"),
             _text("document_id"),
             sa.Column("valid_from", sa.Date(), nullable=False),
-            sa.Column("valid_to", sa.Date()),
             sa.Column("version", sa.Integer(), nullable=False),
             _text("text"),
             _text("sha256"),
@@ -148,7 +140,13 @@ def _text(name: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text(), nullable=False)
 
 
+def _validity() -> list[sa.Column]:  # type: ignore[type-arg]
+    return [sa.Column("valid_from", _INSTANT, nullable=False), sa.Column("valid_to", _INSTANT)]
+
+
 def _bitemporal_table(name: str, key: list[str], columns: list[sa.Column]) -> None:  # type: ignore[type-arg]
+    names = [str(column.name) for column in columns]
+    valid = [sa.CheckConstraint("valid_to > valid_from", name="valid")] if "valid_to" in names else []
     op.create_table(
         name,
         *columns,
@@ -157,8 +155,8 @@ def _bitemporal_table(name: str, key: list[str], columns: list[sa.Column]) -> No
         sa.PrimaryKeyConstraint(*key, "recorded_revision"),
         sa.ForeignKeyConstraint(["recorded_revision"], ["revisions.revision"]),
         sa.ForeignKeyConstraint(["superseded_revision"], ["revisions.revision"]),
-        sa.CheckConstraint("valid_to > valid_from", name="valid"),
         sa.CheckConstraint("superseded_revision > recorded_revision", name="recorded"),
+        *valid,
     )
     op.create_index(
         f"uq_{name}_current",
@@ -170,7 +168,7 @@ def _bitemporal_table(name: str, key: list[str], columns: list[sa.Column]) -> No
     )
     op.create_index(f"ix_{name}_recorded_revision", name, ["recorded_revision"])
     op.create_index(f"ix_{name}_superseded_revision", name, ["superseded_revision"])
-    _forbid_change(name, [str(column.name) for column in columns] + ["recorded_revision"])
+    _forbid_change(name, [*names, "recorded_revision"])
 
 
 _POSTGRESQL_APPEND_ONLY = """
