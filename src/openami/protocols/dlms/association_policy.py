@@ -1,0 +1,77 @@
+"""Who may associate with a logical device, how they prove it, and what they may do then.
+
+Rule of this file: a secret is compared in constant time and never shown.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from openami.protocols.dlms.interface_classes.interface_object import Access
+from openami.quantities.obis import ObisCode
+
+PUBLIC_CLIENT = 16
+MANAGEMENT_CLIENT = 1
+
+
+class Mechanism(IntEnum):
+    """Authentication mechanism: last number of its object identifier (IEC 62056-5-3)."""
+
+    NONE = 0
+    LOW = 1
+    HIGH = 2
+    HIGH_MD5 = 3
+    HIGH_SHA1 = 4
+    HIGH_GMAC = 5
+    HIGH_SHA256 = 6
+    HIGH_ECDSA = 7
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationPolicy:
+    """What one client (by its wPort) may do.
+
+    Parameters
+    ----------
+    client:
+        Its wPort.
+    mechanism:
+        `Mechanism.NONE` or `Mechanism.LOW`.
+    secret:
+        Password of `Mechanism.LOW`.
+    ceiling:
+        Access at most; methods run only where it is `Access.READ_WRITE`.
+    objects:
+        The objects that the client sees; None for all.
+    """
+
+    client: int
+    mechanism: Mechanism = Mechanism.NONE
+    secret: bytes = field(default=b"", repr=False)
+    ceiling: Access = Access.READ_WRITE
+    objects: frozenset[ObisCode] | None = None
+
+    def sees(self, logical_name: ObisCode) -> bool:
+        """True where the client may know of the object."""
+        return self.objects is None or logical_name in self.objects
+
+    def access(self, offered: Access) -> Access:
+        """Access that is left of what an attribute offers."""
+        return Access(offered & self.ceiling)
+
+    def proves(self, secret: bytes) -> bool:
+        """True where ``secret`` is the password."""
+        return hmac.compare_digest(secret, self.secret)
+
+
+def public(objects: Iterable[ObisCode], client: int = PUBLIC_CLIENT) -> AssociationPolicy:
+    """The public client: no password, reads the objects named."""
+    return AssociationPolicy(client, ceiling=Access.READ, objects=frozenset(objects))
+
+
+def management(secret: bytes, client: int = MANAGEMENT_CLIENT) -> AssociationPolicy:
+    """The management client: low level security, everything."""
+    return AssociationPolicy(client, Mechanism.LOW, secret)

@@ -1,0 +1,25 @@
+"""Limits of what the codec accepts, in one place (DESIGN section 4).
+
+Whoever sends us bytes decides nothing about our memory or time: every declared length, count and depth is
+held against the bytes that are there and against these figures.
+"""
+
+from __future__ import annotations
+
+MAX_DEPTH = 16
+"""Deepest nesting of arrays and structures in one value."""
+
+MAX_COMPACT_NODES_PER_OCTET = 16
+"""Values that one octet of a compact array may expand to; only null-data and empty structures take none."""
+
+MAX_REASSEMBLED = 4 << 20
+"""Octets of one value after block transfer."""
+
+MAX_PDU = 65_535
+"""Largest APDU that the wrapper can carry (IEC 62056-47: 16-bit length)."""
+
+MIN_PDU = 32
+"""Smallest receive size we serve: a data block needs 12 octets of header."""
+
+MAX_ACSE_FIELD = 1024
+"""Octets of one field of an ACSE APDU; names, secrets and user information are far shorter."""

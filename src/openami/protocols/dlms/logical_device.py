@@ -1,0 +1,62 @@
+"""A COSEM logical device: objects by logical name, and the policies of the clients that may associate.
+
+Meters of one model share everything but their values: a thousand of them in one process differ in a dozen
+small objects each (class instances with slots over the meter core's callables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from openami.protocols.dlms.association_policy import AssociationPolicy
+from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
+from openami.quantities.errors import LocalProtocolError
+from openami.quantities.obis import ObisCode
+
+CURRENT_ASSOCIATION = ObisCode(0, 0, 40, 0, 0)
+
+
+class LogicalDevice:
+    """One meter, or the management device of a group of meters.
+
+    Parameters
+    ----------
+    objects:
+        Its objects; the association object 0-0:40.0.0 is added by the session.
+    policies:
+        Who may associate.
+
+    Raises
+    ------
+    LocalProtocolError
+        Two objects have one logical name, two policies one client, or an object is called 0-0:40.0.0.
+    """
+
+    __slots__ = ("_objects", "_policies")
+
+    def __init__(self, objects: Iterable[InterfaceObject], policies: Iterable[AssociationPolicy]) -> None:
+        self._objects: dict[ObisCode, InterfaceObject] = {}
+        for item in objects:
+            if item.logical_name in self._objects or item.logical_name == CURRENT_ASSOCIATION:
+                raise LocalProtocolError(f"a second object {item.logical_name}")
+            self._objects[item.logical_name] = item
+        self._policies: tuple[AssociationPolicy, ...] = tuple(policies)
+        if len({policy.client for policy in self._policies}) != len(self._policies):
+            raise LocalProtocolError("two policies for one client")
+
+    def policy(self, client: int) -> AssociationPolicy | None:
+        """Policy of a client; None where it may not associate."""
+        for policy in self._policies:
+            if policy.client == client:
+                return policy
+        return None
+
+    def find(self, logical_name: ObisCode) -> InterfaceObject | None:
+        """The object of a logical name; None where there is none."""
+        return self._objects.get(logical_name)
+
+    def __iter__(self) -> Iterator[InterfaceObject]:
+        return iter(self._objects.values())
+
+    def __len__(self) -> int:
+        return len(self._objects)
