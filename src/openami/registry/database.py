@@ -149,10 +149,11 @@ def database_errors(where: str) -> Iterator[None]:
     """Turn what the database driver raises into a `RegistryError` that names the place."""
     try:
         yield
-    except (sa.exc.StatementError, sa.exc.DBAPIError) as error:
-        if isinstance(error.orig, RegistryError):
-            raise error.orig from error
-        reason = str(error.orig if error.orig is not None else error).strip().splitlines()[0]
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.StatementError) and error.orig else error
+        if isinstance(cause, RegistryError):
+            raise cause from error
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise RegistryError(f"the database refused: {reason}", where=where) from error
     except OSError as error:
         raise RegistryError(
