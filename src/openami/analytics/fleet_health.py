@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 
+from openami.headend.backfill import installed_intervals
 from openami.quantities.civil_time import CivilDay, civil_day_of
 from openami.quantities.obis import IMPORT_INTERVAL, ObisCode
 from openami.readings.event import Event, EventCode
@@ -115,28 +116,6 @@ def fleet_days(
             )
         )
     return days
-
-
-def installed_intervals(
-    day: CivilDay, interval_s: int, installations: Iterable[Installation]
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """True for the intervals of a day that lie wholly within an installation, shape (intervals,)."""
-    count = day.interval_count(interval_s)
-    mask = np.zeros(count, np.bool_)
-    for installation in installations:
-        first = _intervals_until(installation.valid_from, day.start, interval_s, -1)
-        last = (
-            count
-            if installation.valid_to is None
-            else _intervals_until(installation.valid_to, day.start, interval_s, 1)
-        )
-        mask[min(max(first, 0), count) : min(max(last, 0), count)] = True
-    return mask
-
-
-def _intervals_until(instant: datetime, start: datetime, interval_s: int, rounding: int) -> int:
-    """Whole intervals from ``start`` to ``instant``, rounded up for -1 and down for 1."""
-    return rounding * ((rounding * (instant - start)) // timedelta(seconds=interval_s))
 
 
 def _noted(events: Iterable[Event], zones: Mapping[str, str]) -> dict[date, dict[int, int]]:
