@@ -1,0 +1,352 @@
+"""Reading rows back: which files and row groups a question needs, and nothing else of them.
+
+Rule: a question sees the rows of committed batches up to its ``as_of``, whatever else lies in the
+folder. A file that cannot be read, or whose page checksums do not match, is an error that names it,
+never a shorter answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from openami.mdm.stores.tables import FileEntry, TableDefinition, utc_day
+from openami.quantities.errors import StoreError
+
+_KEPT_FOOTERS = 4096
+_PROBED_GROUPS = 4
+_KEPT_COLUMNS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked of a table.
+
+    Parameters
+    ----------
+    as_of:
+        Rows of later commits are not seen.
+    series:
+        Values of the table's series column, sorted; None for all.
+    first, last:
+        Bounds (inclusive) of the table's time column: dates or instants, as the column is.
+    among:
+        Further columns and the values wanted of each.
+    """
+
+    as_of: int
+    series: tuple[str, ...] | None = None
+    first: date | None = None
+    last: date | None = None
+    among: tuple[tuple[str, tuple[object, ...]], ...] = ()
+
+    def may_hold(self, entry: FileEntry) -> bool:
+        """False when a file can hold no row of this selection."""
+        if entry.first_seq > self.as_of:
+            return False
+        if self.first is not None and entry.last_day < utc_day(self.first):
+            return False
+        if self.last is not None and entry.first_day > utc_day(self.last):
+            return False
+        return _touches(self.series, entry.first_series, entry.last_series)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowGroup:
+    index: int
+    first_series: str | None
+    last_series: str | None
+    first_time: date | None
+    last_time: date | None
+
+    def may_hold(self, selection: Selection) -> bool:
+        if (
+            selection.first is not None
+            and self.last_time is not None
+            and utc_day(self.last_time) < utc_day(selection.first)
+        ):
+            return False
+        if (
+            selection.last is not None
+            and self.first_time is not None
+            and utc_day(self.first_time) > utc_day(selection.last)
+        ):
+            return False
+        if self.first_series is None or self.last_series is None:
+            return True
+        return _touches(selection.series, self.first_series, self.last_series)
+
+
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    metadata: pq.FileMetaData
+    groups: tuple[_RowGroup, ...]
+
+
+class TableReader:
+    """Reads the files of one table; keeps footers and identity columns of files it has seen.
+
+    Invariant: what is kept never goes stale, for a file never changes under its name.
+    """
+
+    def __init__(self, folder: Path, definition: TableDefinition) -> None:
+        self.folder = folder
+        self.definition = definition
+        self._footers: _Kept[str, _Footer] = _Kept(_KEPT_FOOTERS)
+        self._columns: _Kept[tuple[str, str], pa.Array] = _Kept(_KEPT_COLUMNS)
+
+    def select(
+        self, entries: Iterable[FileEntry], selection: Selection, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Rows of the files that a selection asks for, in the order of the files.
+
+        Parameters
+        ----------
+        columns:
+            Columns of the answer; None for all. Must hold those the selection speaks of.
+
+        Raises
+        ------
+        StoreError
+            A file cannot be read; it is named.
+        FileNotFoundError
+            A file is gone (it was compacted away after the list of files was made).
+        """
+        parts = [
+            part
+            for entry in entries
+            if selection.may_hold(entry) and (part := self._part(entry, selection, columns)).num_rows
+        ]
+        if not parts:
+            empty: pa.Table = self.definition.schema.empty_table()
+            return empty if columns is None else empty.select(list(columns))
+        return pa.concat_tables(parts)
+
+    def rows_by_id(self, entries: Iterable[FileEntry], ids: Collection[str], as_of: int) -> pa.Table:
+        """Rows with these identities, in the order of the files.
+
+        Raises
+        ------
+        StoreError, FileNotFoundError
+            As `select`.
+        """
+        wanted = pa.array(sorted(set(ids)), pa.string())
+        parts = []
+        for entry in entries:
+            if entry.first_seq > as_of:
+                continue
+            found = pc.is_in(self.column(entry, self.definition.id_column), value_set=wanted)
+            if not pc.any(found).as_py():
+                continue
+            with self._reading(entry) as file:
+                indices = pc.indices_nonzero(found).to_numpy()
+                parts.append(_take_rows(file, indices))
+        if not parts:
+            return self.definition.schema.empty_table()
+        table = pa.concat_tables(parts)
+        return table.filter(pc.less_equal(table["seq"], as_of))
+
+    def column(self, entry: FileEntry, name: str) -> pa.Array:
+        """One column of a file, whole; kept for the next time.
+
+        Raises
+        ------
+        StoreError, FileNotFoundError
+            As `select`.
+        """
+
+        def load() -> pa.Array:
+            with self._reading(entry) as file:
+                return file.read(columns=[name], use_threads=False)[name].combine_chunks()
+
+        return self._columns.get((entry.path, name), load)
+
+    def _part(self, entry: FileEntry, selection: Selection, columns: Sequence[str] | None) -> pa.Table:
+        with self._reading(entry) as file:
+            footer = self._footers.get(entry.path, lambda: _footer(file.metadata, self.definition))
+            groups = [group.index for group in footer.groups if group.may_hold(selection)]
+            if len(groups) > _PROBED_GROUPS:
+                groups = self._probe(file, entry, selection, groups)
+            if not groups:
+                return self.definition.schema.empty_table()
+            table = file.read_row_groups(
+                groups, columns=None if columns is None else list(columns), use_threads=len(groups) > 8
+            )
+        mask = _mask(table, entry, selection, self.definition)
+        return table if mask is None else table.filter(mask)
+
+    def _probe(
+        self, file: pq.ParquetFile, entry: FileEntry, selection: Selection, groups: Sequence[int]
+    ) -> list[int]:
+        """The row groups with a row of the selection, found by reading only the columns it speaks of."""
+        definition = self.definition
+        columns = {definition.series_column, definition.time_column, "seq"}
+        columns |= {column for column, _ in selection.among}
+        if selection.series is None and not selection.among:
+            return list(groups)
+        found = []
+        for group in groups:
+            table = file.read_row_group(group, columns=sorted(columns), use_threads=False)
+            mask = _mask(table, entry, selection, definition)
+            if mask is None or pc.any(mask).as_py():
+                found.append(group)
+        return found
+
+    def _reading(self, entry: FileEntry) -> _Reading:
+        return _Reading(self.folder / entry.path, self._footers.peek(entry.path))
+
+
+class _Reading:
+    """An open Parquet file; whatever goes wrong while it is open becomes a `StoreError` that names it."""
+
+    def __init__(self, path: Path, footer: _Footer | None) -> None:
+        self._path = path
+        self._footer = footer
+        self._file: pq.ParquetFile | None = None
+
+    def __enter__(self) -> pq.ParquetFile:
+        try:
+            # Not memory-mapped: a bad sector is then an error of read(2) and not a SIGBUS.
+            self._file = pq.ParquetFile(
+                self._path,
+                metadata=None if self._footer is None else self._footer.metadata,
+                page_checksum_verification=True,
+                pre_buffer=False,
+            )
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise self._broken(error) from error
+        return self._file
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        if isinstance(error, (OSError, pa.ArrowException)):
+            raise self._broken(error) from error
+
+    def _broken(self, error: BaseException) -> StoreError:
+        return StoreError(
+            f"the file cannot be read: {error}",
+            where=str(self._path),
+            expected="the Parquet file as it was written (restore it from a copy)",
+        )
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class _Kept(OrderedDict[_Key, _Value]):
+    """The values used last, at most ``limit`` of them."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+        self._lock = threading.Lock()
+
+    def peek(self, key: _Key) -> _Value | None:
+        with self._lock:
+            if key in self:
+                self.move_to_end(key)
+                return self[key]
+            return None
+
+    def get(self, key: _Key, load: Callable[[], _Value]) -> _Value:  # type: ignore[override]
+        found = self.peek(key)
+        if found is None:
+            found = load()
+            with self._lock:
+                self[key] = found
+                while len(self) > self._limit:
+                    self.popitem(last=False)
+        return found
+
+
+def _touches(series: tuple[str, ...] | None, first: str, last: str) -> bool:
+    if series is None:
+        return True
+    place = bisect_left(series, first)
+    return place < len(series) and series[place] <= last
+
+
+def _footer(metadata: pq.FileMetaData, definition: TableDefinition) -> _Footer:
+    places = {name: place for place, name in enumerate(_leaves(metadata))}
+    series, moment = places[definition.series_column], places[definition.time_column]
+    groups = []
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        names, times = group.column(series).statistics, group.column(moment).statistics
+        known_names = names is not None and names.has_min_max
+        known_times = times is not None and times.has_min_max
+        groups.append(
+            _RowGroup(
+                index,
+                names.min if known_names else None,
+                names.max if known_names else None,
+                times.min if known_times else None,
+                times.max if known_times else None,
+            )
+        )
+    return _Footer(metadata, tuple(groups))
+
+
+def _leaves(metadata: pq.FileMetaData) -> list[str]:
+    schema = metadata.schema
+    return [schema.column(index).path for index in range(len(schema))]
+
+
+def _mask(
+    table: pa.Table, entry: FileEntry, selection: Selection, definition: TableDefinition
+) -> pa.ChunkedArray | None:
+    """Which rows a selection asks for; None when that is all of them."""
+    conditions = []
+    if entry.last_seq > selection.as_of:
+        conditions.append(pc.less_equal(table["seq"], selection.as_of))
+    if selection.series is not None:
+        conditions.append(_is_among(table[definition.series_column], selection.series))
+    if selection.first is not None and not _not_before(entry.first_time, selection.first):
+        conditions.append(pc.greater_equal(table[definition.time_column], selection.first))
+    if selection.last is not None and not _not_before(selection.last, entry.last_time):
+        conditions.append(pc.less_equal(table[definition.time_column], selection.last))
+    conditions += [_is_among(table[column], values) for column, values in selection.among]
+    mask = None
+    for condition in conditions:
+        mask = condition if mask is None else pc.and_(mask, condition)
+    return mask
+
+
+def _not_before(one: date, other: date) -> bool:
+    if isinstance(one, datetime) != isinstance(other, datetime):
+        return False
+    return one >= other
+
+
+def _is_among(column: pa.ChunkedArray, values: tuple[object, ...]) -> pa.ChunkedArray:
+    if len(values) == 1:
+        return pc.equal(column, values[0])
+    return pc.is_in(column, value_set=pa.array(list(values), column.type))
+
+
+def _take_rows(file: pq.ParquetFile, indices: Sequence[int]) -> pa.Table:
+    """Rows by their place in the file, reading only the row groups they lie in."""
+    parts = []
+    start = 0
+    rest = list(indices)
+    for group in range(file.metadata.num_row_groups):
+        end = start + file.metadata.row_group(group).num_rows
+        inside = [int(index) - start for index in rest if start <= index < end]
+        if inside:
+            parts.append(file.read_row_group(group, use_threads=False).take(inside))
+        start = end
+    return pa.concat_tables(parts)
