@@ -1,0 +1,433 @@
+"""The client session: operations on one association, as generators that neither read nor write a socket.
+
+An operation yields bytes to send and is sent the bytes that arrived, cut anyhow; where it yields ``b""`` it
+only needs more. Its result is the generator's return value:
+
+    def run(operation):                      # over any transport
+        outgoing = next(operation)
+        while True:
+            if outgoing:
+                transport.send(outgoing)
+            try:
+                outgoing = operation.send(transport.receive())
+            except StopIteration as done:
+                return done.value
+
+Rule of this file: an answer is believed only where its invoke id, its kind and its length are those of the
+request. Everything else raises `RemoteProtocolError` and breaks the association (see `association_state`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TypeAlias, TypeVar
+
+from openami.protocols.dlms.acse import (
+    AssociationRequest,
+    AssociationResponse,
+    ReleaseRequest,
+    ReleaseResponse,
+)
+from openami.protocols.dlms.apdu import Apdu, ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
+from openami.protocols.dlms.apdu_get import (
+    GetRequest,
+    GetRequestList,
+    GetRequestNext,
+    GetResponse,
+    GetResponseBlock,
+    GetResponseList,
+    read_results,
+)
+from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
+from openami.protocols.dlms.apdu_set import (
+    SetRequest,
+    SetRequestBlock,
+    SetRequestFirst,
+    SetResponse,
+    SetResponseBlock,
+    SetResponseLast,
+)
+from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT, Mechanism
+from openami.protocols.dlms.association_state import Event, State, following
+from openami.protocols.dlms.axdr import Data, Plain, decode_plain, encode
+from openami.protocols.dlms.descriptors import Attribute, Method, Selector
+from openami.protocols.dlms.initiate import (
+    SUPPORTED,
+    ConfirmedServiceError,
+    Conformance,
+    InitiateRequest,
+    InitiateResponse,
+)
+from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED
+from openami.protocols.dlms.octets import Reader
+from openami.protocols.dlms.results import (
+    AccessError,
+    AccessResult,
+    AssociationError,
+    AssociationResult,
+    ServiceRefusedError,
+)
+from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
+
+T = TypeVar("T")
+A = TypeVar("A")
+Operation: TypeAlias = Generator[bytes, bytes, T]
+"""Yields bytes to send (``b""``: only needs more), is sent bytes received, returns its result."""
+
+_INVOKE = 0xC0  # high priority, confirmed
+_SET_HEADER = 32
+"""Octets of a SET request besides its data, at most (no selector in blocks)."""
+
+
+class Association:
+    """An association with one logical device over the TCP wrapper.
+
+    Invariant: at most one operation runs at a time; ``state`` follows `association_state.TRANSITIONS`.
+
+    Parameters
+    ----------
+    server:
+        wPort of the logical device.
+    client:
+        wPort of the client: 16 public, 1 management.
+    password:
+        Low level security; None for none.
+    max_pdu:
+        Largest APDU taken; longer answers come in blocks.
+    max_reassembled:
+        Largest answer put together from blocks.
+    conformance:
+        Services proposed.
+    """
+
+    def __init__(
+        self,
+        server: int,
+        client: int = PUBLIC_CLIENT,
+        password: bytes | None = None,
+        *,
+        max_pdu: int = MAX_PDU,
+        max_reassembled: int = MAX_REASSEMBLED,
+        conformance: Conformance = SUPPORTED,
+    ) -> None:
+        if not 0 <= max_pdu <= MAX_PDU:
+            raise LocalProtocolError(f"a PDU size of {max_pdu}", expected=f"0 .. {MAX_PDU}")
+        self._server = server
+        self._client = client
+        self._password = password
+        self._max_pdu = max_pdu
+        self._max_reassembled = max_reassembled
+        self._proposed = conformance
+        self._decoder = WrapperDecoder()
+        self._frames: list[Frame] = []
+        self._invoke = 0
+        self._state = State.IDLE
+        self._conformance = Conformance(0)
+        self._server_max_pdu = MAX_PDU
+        self._notifications: list[DataNotification | EventNotification] = []
+
+    @property
+    def state(self) -> State:
+        """Where the association stands."""
+        return self._state
+
+    @property
+    def conformance(self) -> Conformance:
+        """Services agreed on."""
+        return self._conformance
+
+    @property
+    def server_max_pdu(self) -> int:
+        """Largest APDU that the server takes."""
+        return self._server_max_pdu
+
+    def take_notifications(self) -> list[DataNotification | EventNotification]:
+        """What the meter sent unasked since the last call."""
+        taken, self._notifications = self._notifications, []
+        return taken
+
+    # --- operations -----------------------------------------------------------------------------------
+
+    def associate(self) -> Operation[None]:
+        """Open the association.
+
+        Raises
+        ------
+        AssociationError
+            The server rejected it.
+        RemoteProtocolError
+            The answer is no AARE.
+        """
+        self._happen(Event.ASSOCIATE)
+        initiate = InitiateRequest(self._proposed, self._max_pdu).to_bytes()
+        mechanism = Mechanism.NONE if self._password is None else Mechanism.LOW
+        request = AssociationRequest(initiate, mechanism=mechanism, secret=self._password)
+        with _Breaking(self):
+            answer = yield from self._exchange(request.to_bytes())
+            if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
+                self._happen(Event.REJECTED)
+                raise ServiceRefusedError(f"association refused: {answer}")
+            answer = _expected(answer, AssociationResponse)
+            if answer.result is not AssociationResult.ACCEPTED:
+                self._happen(Event.REJECTED)
+                raise AssociationError(answer.result, answer.diagnostic)
+            agreed = InitiateResponse.from_bytes(answer.user_information or b"")
+            self._conformance = agreed.conformance & self._proposed
+            self._server_max_pdu = agreed.max_pdu or MAX_PDU
+            self._happen(Event.ACCEPTED)
+
+    def release(self) -> Operation[None]:
+        """Close the association; the connection can be used for another."""
+        self._happen(Event.RELEASE)
+        with _Breaking(self):
+            answer = yield from self._exchange(ReleaseRequest().to_bytes())
+            if not isinstance(answer, ExceptionResponse):
+                _expected(answer, ReleaseResponse)
+            self._happen(Event.RELEASED)
+
+    def get(self, attribute: Attribute, selector: Selector | None = None) -> Operation[Plain]:
+        """Value of an attribute, or of the part that ``selector`` names, as a plain value (`axdr`).
+
+        Raises
+        ------
+        AccessError
+            The server refused; its ``result`` says why.
+        ServiceRefusedError
+            The server answered with an exception-response.
+        RemoteProtocolError
+            The server broke the protocol.
+        """
+        encoded = yield from self._get(attribute, selector)
+        return self._decoded(encoded)
+
+    def get_encoded(self, attribute: Attribute, selector: Selector | None = None) -> Operation[bytes]:
+        """Encoded value of an attribute, for `profile_buffer.ProfileDecoder`; raises as `get`."""
+        return (yield from self._get(attribute, selector))
+
+    def get_with_list(
+        self, attributes: Sequence[Attribute | tuple[Attribute, Selector]]
+    ) -> Operation[list[Plain | AccessError]]:
+        """Values of many attributes in one exchange; an `AccessError` in place of each that is refused.
+
+        Raises as `get`.
+        """
+        if not attributes:
+            raise LocalProtocolError("an empty list of attributes")
+        named = tuple(item if isinstance(item, tuple) else (item, None) for item in attributes)
+        self._happen(Event.REQUEST)
+        with _Breaking(self):
+            invoke = self._next_invoke()
+            answer = yield from self._request(GetRequestList(invoke, named).to_bytes(), invoke)
+            if isinstance(answer, GetResponseBlock):
+                reader = Reader((yield from self._blocks(answer, invoke)))
+                results = read_results(reader)
+                reader.end()
+            elif isinstance(answer, GetResponse) and isinstance(answer.data, AccessResult):
+                results = (answer.data,) * len(named)
+            else:
+                results = _expected(answer, GetResponseList).results
+            if len(results) != len(named):
+                raise RemoteProtocolError(f"{len(results)} results for {len(named)} attributes")
+            values: list[Plain | AccessError] = [
+                AccessError(result, where=str(attribute))
+                if isinstance(result, AccessResult)
+                else decode_plain(result)
+                for result, (attribute, _) in zip(results, named, strict=True)
+            ]
+            self._happen(Event.ANSWERED)
+        return values
+
+    def set(self, attribute: Attribute, value: Data) -> Operation[None]:
+        """Set an attribute, in blocks where the value is longer than the server takes; raises as `get`."""
+        encoded = encode(value)
+        self._happen(Event.REQUEST)
+        with _Breaking(self):
+            invoke = self._next_invoke()
+            if len(encoded) + _SET_HEADER <= self._server_max_pdu:
+                request = SetRequest(invoke, attribute, value).to_bytes()
+                answer = _expected((yield from self._request(request, invoke)), SetResponse)
+                result = answer.result
+            else:
+                result = yield from self._set_blocks(attribute, encoded, invoke)
+            self._happen(Event.ANSWERED)
+        _accepted(result, attribute)
+
+    def action(self, method: Method, parameter: Data | None = None) -> Operation[Plain]:
+        """Run a method; gives what it returns, None where it returns nothing; raises as `get`."""
+        self._happen(Event.REQUEST)
+        with _Breaking(self):
+            invoke = self._next_invoke()
+            request = ActionRequest(invoke, method, parameter).to_bytes()
+            answer = _expected((yield from self._request(request, invoke)), ActionResponse)
+            returned = answer.returned
+            value = decode_plain(returned) if isinstance(returned, bytes) else None
+            self._happen(Event.ANSWERED)
+        _accepted(answer.result, method)
+        if isinstance(returned, AccessResult):
+            _accepted(returned, method)
+        return value
+
+    # --- exchange -------------------------------------------------------------------------------------
+
+    def _happen(self, event: Event) -> None:
+        self._state = following(self._state, event)
+
+    def _next_invoke(self) -> int:
+        self._invoke = (self._invoke + 1) & 0x0F
+        return _INVOKE | self._invoke
+
+    def _exchange(self, apdu: bytes) -> Operation[Apdu]:
+        """Send an APDU, give the one that answers it; notifications in between are kept apart."""
+        data = yield Frame(self._client, self._server, apdu).to_bytes()
+        while True:
+            for event in self._decoder.feed(data):
+                if isinstance(event, RemoteProtocolError):
+                    raise event
+                self._frames.append(event)
+            while self._frames:
+                frame = self._frames.pop(0)
+                if (frame.source, frame.destination) != (self._server, self._client):
+                    raise RemoteProtocolError(
+                        f"frame from wPort {frame.source} to {frame.destination}",
+                        expected=f"{self._server} to {self._client}",
+                    )
+                answer = decode_apdu(frame.apdu)
+                if isinstance(answer, DataNotification | EventNotification):
+                    self._notifications.append(answer)
+                    continue
+                if self._frames:
+                    raise RemoteProtocolError("a second answer to one request")
+                return answer
+            data = yield b""
+
+    def _request(self, apdu: bytes, invoke: int) -> Operation[Apdu]:
+        """Exchange of a confirmed service: the answer carries the invoke id, or refuses the service."""
+        if len(apdu) > self._server_max_pdu:
+            self._happen(Event.ANSWERED)
+            raise LocalProtocolError(
+                f"a request of {len(apdu)} octets", expected=f"at most {self._server_max_pdu}"
+            )
+        answer = yield from self._exchange(apdu)
+        if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
+            self._happen(Event.ANSWERED)
+            raise ServiceRefusedError(str(answer))
+        found = getattr(answer, "invoke", None)
+        if found != invoke:
+            raise RemoteProtocolError(
+                f"{type(answer).__name__} with invoke id {found}", expected=f"invoke id {invoke}"
+            )
+        return answer
+
+    def _get(self, attribute: Attribute, selector: Selector | None) -> Operation[bytes]:
+        self._happen(Event.REQUEST)
+        with _Breaking(self):
+            invoke = self._next_invoke()
+            answer = yield from self._request(GetRequest(invoke, attribute, selector).to_bytes(), invoke)
+            data: bytes | AccessResult
+            if isinstance(answer, GetResponseBlock):
+                data = yield from self._blocks(answer, invoke)
+            else:
+                data = _expected(answer, GetResponse).data
+            self._happen(Event.ANSWERED)
+        if isinstance(data, AccessResult):
+            if data is AccessResult.SUCCESS:
+                raise self._broken("success without data")
+            raise AccessError(data, where=str(attribute))
+        return data
+
+    def _blocks(self, first: GetResponseBlock, invoke: int) -> Operation[bytes]:
+        """Put the blocks of an answer together."""
+        pieces = bytearray()
+        answer, number = first, 1
+        while True:
+            if isinstance(answer.data, AccessResult):
+                self._happen(Event.ANSWERED)
+                raise AccessError(answer.data, where=f"block {number}")
+            if answer.block != number:
+                raise RemoteProtocolError(f"block {answer.block}", expected=f"block {number}")
+            pieces += answer.data
+            if len(pieces) > self._max_reassembled:
+                raise RemoteProtocolError(
+                    "the answer grows too long", expected=f"at most {self._max_reassembled} octets"
+                )
+            if answer.last:
+                return bytes(pieces)
+            if not answer.data:
+                raise RemoteProtocolError(f"block {number} is empty and not the last")
+            request = GetRequestNext(invoke, number).to_bytes()
+            answer = _expected((yield from self._request(request, invoke)), GetResponseBlock)
+            number += 1
+
+    def _set_blocks(self, attribute: Attribute, encoded: bytes, invoke: int) -> Operation[AccessResult]:
+        if not self._conformance & Conformance.BLOCK_TRANSFER_SET:
+            self._happen(Event.ANSWERED)
+            raise LocalProtocolError(
+                f"a value of {len(encoded)} octets", expected=f"at most {self._server_max_pdu - _SET_HEADER}"
+            )
+        size = self._server_max_pdu - _SET_HEADER
+        if size <= 0:
+            raise RemoteProtocolError(f"a server that takes {self._server_max_pdu} octets")
+        pieces = [encoded[start : start + size] for start in range(0, len(encoded), size)]
+        for number, piece in enumerate(pieces, 1):
+            last = number == len(pieces)
+            request = (
+                SetRequestFirst(invoke, attribute, last, number, piece)
+                if number == 1
+                else SetRequestBlock(invoke, last, number, piece)
+            )
+            answer = yield from self._request(request.to_bytes(), invoke)
+            if isinstance(answer, SetResponseLast):
+                return answer.result
+            if _expected(answer, SetResponseBlock).block != number:
+                raise RemoteProtocolError("acknowledgement of another block", expected=f"block {number}")
+        raise RemoteProtocolError("the last block was acknowledged without a result")
+
+    def _decoded(self, encoded: bytes) -> Plain:
+        try:
+            return decode_plain(encoded)
+        except RemoteProtocolError:
+            self._happen(Event.BREAK)
+            raise
+
+    def _broken(self, what: str) -> RemoteProtocolError:
+        self._happen(Event.BREAK)
+        return RemoteProtocolError(what)
+
+    def break_off(self) -> None:
+        """The transport was lost or an operation given up: the association cannot be used any more."""
+        self._happen(Event.BREAK)
+
+
+class _Breaking:
+    """Breaks the association when an operation ends while it still waits for an answer."""
+
+    __slots__ = ("_association",)
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        waiting = self._association.state in (State.ASSOCIATING, State.WAITING, State.RELEASING)
+        if kind is not None and waiting:
+            self._association.break_off()
+
+
+def _expected(answer: Apdu, kind: type[A]) -> A:
+    if not isinstance(answer, kind):
+        raise RemoteProtocolError(f"{type(answer).__name__} as answer", expected=kind.__name__)
+    return answer
+
+
+def _accepted(result: AccessResult, named: Attribute | Method) -> None:
+    if result is not AccessResult.SUCCESS:
+        raise AccessError(result, where=str(named))
+
+
+def management_association(server: int, password: bytes, *, max_pdu: int = MAX_PDU) -> Association:
+    """Association of the management client (wPort 1, low level security)."""
+    return Association(server, MANAGEMENT_CLIENT, password, max_pdu=max_pdu)
