@@ -11,7 +11,7 @@ from openami.analytics.theft import TheftPolicy, find_theft, student_quantile
 
 
 def found(area, policy=None):
-    return [(suspect.usage_point_id, suspect.first_day) for suspect in find_theft(area, policy)]
+    return [(suspect.usage_point_id, suspect.first_day) for suspect in find_theft(area, policy).suspects]
 
 
 def truth(area, *bypasses):
@@ -32,7 +32,7 @@ def test_half_bypassed_is_found_to_the_day_and_clean_areas_stay_silent(seed, are
 def test_the_report_says_how_much_and_how_sure(area_of, bypass):
     thief = bypass(17, 12)
     area = area_of(3, bypasses=(thief,))
-    (suspect,) = find_theft(area)
+    (suspect,) = find_theft(area).suspects
     since = area.day_index >= 12
     taken_wh = int(area.imported[since, 17].sum())  # the half that is metered equals the half that is not
     assert suspect.loss_wh_explained == pytest.approx(taken_wh, rel=0.05)
@@ -76,7 +76,7 @@ def test_a_dead_meter_does_not_hide_the_thief(area_of, bypass):
 
 def test_a_day_without_readings_is_never_named_as_the_first(area_of, bypass):
     area = area_of(960, bypasses=(bypass(33, 18),), missing=((2, 17), (3, 18)))
-    (suspect,) = find_theft(area)
+    (suspect,) = find_theft(area).suspects
     assert suspect.first_day == area.days[19].day
 
 
@@ -119,3 +119,15 @@ def test_estimates_that_no_register_confirms_cost_certainty_but_not_the_name(are
     estimated = tuple((customer, day) for customer in range(20) for day in (customer, customer + 1))
     area = area_of(980, bypasses=(thief,), estimated=estimated, closed=False)
     assert [name for name, _ in found(area)] == [area.customers[40]]
+
+
+def test_twins_are_not_told_apart_and_neither_is_named(area_of, bypass):
+    area = area_of(21, bypasses=(bypass(17, 12),))
+    imported = area.imported.copy()
+    imported[:, 30] = imported[:, 17]
+    twins = replace(area, imported=imported, supplied=area.supplied + (imported - area.imported).sum(axis=1))
+    report = find_theft(twins)
+    assert report.suspects == ()
+    (suspect,) = report.undecided
+    assert {suspect.usage_point_id, suspect.runner_up} == {area.customers[17], area.customers[30]}
+    assert suspect.first_day == area.days[12].day

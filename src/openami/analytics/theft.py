@@ -8,8 +8,8 @@ with S supplied, E the customers' export and x_k what customer k's meter counted
 flows past the meter, c_k = f / (1 - f): half is 1. Customers' loads go up and down independently within a
 day, so the one whose ups and downs are found in the loss is the one, and the day from which they are found
 is the first. Evidence is the final readings and the registry alone. The rule never to be broken: nobody is
-named because the loss is high; only because the loss follows that meter, beyond doubt and by a share that
-matters.
+named because the loss is high; only because the loss follows that meter and no other, beyond doubt and by a
+share that matters.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Reals = npt.NDArray[np.float64]
 
 _MAD_TO_SIGMA = 1.4826
 _SCANS = 8
+_COLLINEAR = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class TheftPolicy:
     least_days:
         Days that must lie in the period, and from the first day of the bypass on, to judge it.
     most_suspects:
-        At most so many are named per area.
+        At most so many are looked for per area.
     """
 
     least_coefficient: float = 0.15
@@ -77,7 +78,10 @@ class TheftSuspect:
         with this customer.
     runner_up, runner_up_ratio:
         The customer who explains second most in this one's place, and how much of the explained sum of
-        squares: near 1 means that the two cannot be told apart.
+        squares.
+    told_apart:
+        True when this customer stays beyond doubt with the runner-up beside him in the model. Two street
+        lamps on one switch cannot be told apart by their readings.
     """
 
     usage_point_id: str
@@ -92,6 +96,7 @@ class TheftSuspect:
     residual_wh_with: float
     runner_up: str | None
     runner_up_ratio: float
+    told_apart: bool
 
     @property
     def bypassed_share(self) -> float:
@@ -100,13 +105,32 @@ class TheftSuspect:
 
 
 @dataclass(frozen=True, slots=True)
+class TheftReport:
+    """What was found in one area.
+
+    Parameters
+    ----------
+    area_id:
+        The area.
+    suspects:
+        Customers in whose rhythm, and nobody else's, the area loses energy; the most certain first.
+    undecided:
+        The same, but not told apart from ``runner_up``: energy is taken, by whom is open.
+    """
+
+    area_id: str
+    suspects: tuple[TheftSuspect, ...] = ()
+    undecided: tuple[TheftSuspect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Candidate:
     customer: int
     first_day: int
 
 
-def find_theft(area: AreaEnergy, policy: TheftPolicy | None = None) -> list[TheftSuspect]:
-    """Customers of one area who bypass their meters, the most certain first.
+def find_theft(area: AreaEnergy, policy: TheftPolicy | None = None) -> TheftReport:
+    """Customers of one area who bypass their meters.
 
     Weighted least squares with greedy selection. For every customer and every possible first day the gain
     in explained squares is computed at once from sums per day; the best is added, the first days of those
@@ -124,13 +148,13 @@ def find_theft(area: AreaEnergy, policy: TheftPolicy | None = None) -> list[Thef
 
     Returns
     -------
-    list of TheftSuspect
+    TheftReport
         Empty where nobody is beyond doubt, or where fewer than ``least_days`` days can be judged.
     """
     policy = policy or TheftPolicy()
     usable = ~(area.supplied_missing | area.supplied_estimated | area.missing.any(axis=1))
     if np.unique(area.day_index[usable]).size < policy.least_days or not area.customers:
-        return []
+        return TheftReport(area.area_id)
     chosen: list[_Candidate] = []
     problem = _problem(area, usable, chosen)
     for _ in range(policy.most_suspects):
@@ -142,7 +166,12 @@ def find_theft(area: AreaEnergy, policy: TheftPolicy | None = None) -> list[Thef
         problem = _problem(area, usable, chosen)
         chosen = _settle(problem, chosen, policy)
     suspects = [_suspect(area, problem, chosen, one, policy) for one in chosen]
-    return sorted(suspects, key=lambda suspect: suspect.significance, reverse=True)
+    suspects.sort(key=lambda suspect: suspect.significance, reverse=True)
+    return TheftReport(
+        area.area_id,
+        suspects=tuple(suspect for suspect in suspects if suspect.told_apart),
+        undecided=tuple(suspect for suspect in suspects if not suspect.told_apart),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -291,6 +320,8 @@ def _estimate(problem: _Problem, chosen: Sequence[_Candidate], one: _Candidate) 
     load = np.where(problem.day >= one.first_day, problem.load[:, one.customer], 0.0)
     free = load - basis @ (basis.T @ load)
     power = float(free @ free)
+    if power <= _COLLINEAR * float(load @ load):
+        return 0.0, float("inf")
     coefficient = float(free @ problem.loss) / power
     rest = problem.loss - basis @ (basis.T @ problem.loss) - coefficient * free
     scores = np.bincount(problem.day, free * rest, problem.days)
@@ -329,10 +360,11 @@ def _suspect(
     others = [other for other in chosen if other != one]
     coefficient, error = _estimate(problem, chosen, one)
     gain, _ = _gains(problem, others, policy)
-    best = gain.max(axis=0)
-    own = float(best[one.customer])
-    best[one.customer] = 0.0
-    second = int(best.argmax())
+    own = float(gain[:, one.customer].max())
+    gain[:, one.customer] = 0.0
+    day, second = (int(index) for index in np.unravel_index(int(gain.argmax()), gain.shape))
+    explained = float(gain[day, second])
+    rivals = [*others, _Candidate(second, day)] if explained > 0 else others
     since = area.day_index >= one.first_day
     to_wh = 10.0**area.quantum.exponent
     metered = int(area.imported[since, one.customer].sum())
@@ -347,8 +379,9 @@ def _suspect(
         area_loss_wh=round(int(area.loss[since].sum()) * to_wh),
         residual_wh_without=_left_over(problem, others) * to_wh,
         residual_wh_with=_left_over(problem, chosen) * to_wh,
-        runner_up=area.customers[second] if best[second] > 0 else None,
-        runner_up_ratio=float(best[second]) / own if own > 0 else 0.0,
+        runner_up=area.customers[second] if explained > 0 else None,
+        runner_up_ratio=explained / own if own > 0 else 0.0,
+        told_apart=_beyond_doubt(problem, [*rivals, one], policy),
     )
 
 
