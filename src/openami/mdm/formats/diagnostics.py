@@ -127,6 +127,8 @@ class PeriodTotal:
         Integer count of the quantum.
     cost, currency:
         In 1e-5 of the currency, where the file says so.
+    origin:
+        ``"reading"``, or ``"summary"`` for what the file itself summed up (not to be added to readings).
     """
 
     series_id: str
@@ -139,6 +141,7 @@ class PeriodTotal:
     cost: int | None = None
     currency: str | None = None
     evidence_id: str | None = None
+    origin: str = "reading"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ MAX_DIGITS = 18
 """Significant digits a number may have; 10**18 is below the int64 limit."""
 MAX_DECIMALS = 12
 """Decimals a number may have; the finest quantum of the vocabulary is 1e-12."""
+NOISY_DECIMALS = 40
+"""Decimals that `parse_fields` reads, so that the noise of binary fractions can be told from a value."""
 LIMIT = 10**MAX_DIGITS
 
 NUMBER, EMPTY, ODD = 0, 1, 2
@@ -34,18 +36,20 @@ NUMBER, EMPTY, ODD = 0, 1, 2
 _PLAIN = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?")
 
 
-def parse_number(text: bytes) -> tuple[int, int]:
+def parse_number(text: bytes, max_decimals: int = MAX_DECIMALS) -> tuple[int, int]:
     """Mantissa and decimals of one number, blanks around it ignored.
 
     Parameters
     ----------
     text:
         ASCII decimal, with optional sign and exponent: ``b" -1.250 "`` is (-125, 2).
+    max_decimals:
+        Decimals it may have.
 
     Raises
     ------
     FormatError
-        Not a finite decimal number, or more than 18 significant digits or 12 decimals.
+        Not a finite decimal number, or more than 18 significant digits or too many decimals.
     """
     stripped = text.strip()
     if not _PLAIN.fullmatch(stripped) or len(stripped) > 64:
@@ -60,10 +64,10 @@ def parse_number(text: bytes) -> tuple[int, int]:
         mantissa, exponent = mantissa // 10, exponent + 1
     if exponent > 0:
         mantissa, exponent = mantissa * 10**exponent, 0
-    if mantissa >= LIMIT or -exponent > MAX_DECIMALS:
+    if mantissa >= LIMIT or -exponent > max_decimals:
         raise FormatError(
             f"{stripped.decode('ascii')} has too many digits",
-            expected=f"at most {MAX_DIGITS} significant digits and {MAX_DECIMALS} decimals",
+            expected=f"at most {MAX_DIGITS} significant digits and {max_decimals} decimals",
         )
     return (-mantissa if sign else mantissa), -exponent
 
@@ -99,7 +103,7 @@ def _number(data: Bytes, start: int, end: int) -> tuple[int, int, int]:
     for _ in range(trailing):
         mantissa //= 10
     decimals -= trailing
-    if decimals > 12:
+    if decimals > 40:
         return 0, 0, 2
     return mantissa, decimals, 0
 
@@ -234,3 +238,42 @@ def scale(mantissas: Int64, decimals: Int8, places: int, counts: Int64) -> bool:
                 value //= 10
         counts[i] = value
     return True
+
+
+@njit(cache=True, nogil=True)
+def scale_noisy(mantissas: Int64, decimals: Int8, places: int, counts: Int64) -> int:
+    """Like `scale`, but a number within a millionth of a whole count is that count.
+
+    Returns
+    -------
+    int
+        Index of the first number that is further away or does not fit, or -1.
+    """
+    for i in range(len(mantissas)):
+        value = mantissas[i]
+        steps = places - decimals[i]
+        if value != 0 and steps >= 0:
+            for _ in range(steps):
+                if value > 922_337_203_685_477_580 or value < -922_337_203_685_477_580:
+                    return i
+                value *= 10
+        elif value != 0 and steps >= -18:
+            divisor = 1
+            for _ in range(-steps):
+                divisor *= 10
+            whole = value // divisor
+            rest = value - whole * divisor
+            if rest > divisor // 2:
+                whole += 1
+                rest = divisor - rest
+            if rest > divisor // 1_000_000:
+                return i
+            value = whole
+        elif value != 0:
+            for _ in range(-steps - 18):
+                value = value // 10 if value > 0 else -(-value // 10)
+            if value > 1_000_000_000_000 or value < -1_000_000_000_000:
+                return i
+            value = 0
+        counts[i] = value
+    return -1
