@@ -1,0 +1,326 @@
+"""The meter as COSEM objects (IEC 62056-6-2): which objects it has, and where their values come from.
+
+    0-0:42.0.0  logical device name        1-0:1.8.0, 2.8.0    energy registers, Wh
+    0-0:96.1.0  serial number              1-0:1.29.0, 2.29.0  energy of the running interval, Wh
+    1-0:0.2.0   firmware identifier        1-0:1.7.0, 2.7.0    power, W
+    0-0:1.0.0   clock                      1-0:1.6.0           maximum demand, W, with its time
+    1-0:99.1.0  load profile               0-0:96.10.1         status of the running interval
+    1-0:99.2.0  daily freezes              0-0:96.11.0         code of the last event
+    0-0:99.98.0 event log                  0-0:96.3.10         disconnect control
+
+Objects are made when a client associates and forgotten with the association: an idle meter has none. What
+is the same for all meters (columns, policies, the public client's view) exists once. Rule never to be
+broken: an object keeps no value; it asks the fleet for the meter at its present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import openami
+from openami.protocols.dlms.association_policy import AssociationPolicy, management, public
+from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.date_time import STATUS_DAYLIGHT_SAVING, CosemDateTime, date_times_of
+from openami.protocols.dlms.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.interface_classes.clock import ClockObject
+from openami.protocols.dlms.interface_classes.data import DataObject
+from openami.protocols.dlms.interface_classes.disconnect_control import ControlState, DisconnectControl
+from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
+from openami.protocols.dlms.interface_classes.profile_generic import ProfileColumn, ProfileGeneric
+from openami.protocols.dlms.interface_classes.register import ExtendedRegister, Register
+from openami.protocols.dlms.interface_classes.sap_assignment import SapAssignment
+from openami.protocols.dlms.logical_device import LogicalDevice
+from openami.quantities.civil_time import zone_of
+from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL, REGISTER_OF_INTERVAL, ObisCode
+from openami.quantities.units import WH, Quantum, Unit
+
+from .capture_buffer import CaptureBuffer
+from .fleet import Fleet
+from .fleet_spec import MANAGEMENT_WPORT
+from .management_core import EVENT_CAPACITY
+from .meter_clock import local_offsets
+
+MANUFACTURER = b"OAM"
+"""Three letters that open a logical device name; not registered with the FLAG association."""
+
+LOGICAL_DEVICE_NAME = ObisCode(0, 0, 42, 0, 0)
+SERIAL_NUMBER = ObisCode(0, 0, 96, 1, 0)
+FIRMWARE = ObisCode(1, 0, 0, 2, 0)
+LOAD_PROFILE = ObisCode(1, 0, 99, 1, 0)
+DAILY_FREEZES = ObisCode(1, 0, 99, 2, 0)
+EVENT_LOG = ObisCode(0, 0, 99, 98, 0)
+PROFILE_STATUS = ObisCode(0, 0, 96, 10, 1)
+EVENT_CODE = ObisCode(0, 0, 96, 11, 0)
+RELAY = ObisCode(0, 0, 96, 3, 10)
+MAXIMUM_DEMAND = ObisCode(1, 0, 1, 6, 0)
+POWERS = (ObisCode(1, 0, 1, 7, 0), ObisCode(1, 0, 2, 7, 0))
+INTERVALS = (IMPORT_INTERVAL, EXPORT_INTERVAL)
+SAP_ASSIGNMENT = ObisCode(0, 0, 41, 0, 0)
+
+WATT = Quantum(Unit.WATT)
+_REGISTER_CLASS = 3
+_DATA_CLASS = 1
+_PUBLIC = public((LOGICAL_DEVICE_NAME, SERIAL_NUMBER, FIRMWARE, CLOCK, SAP_ASSIGNMENT))
+_CLOCK = ProfileColumn(CLOCK_COLUMN, Tag.OCTET_STRING)
+_STATUS = ProfileColumn(CaptureObject(_DATA_CLASS, PROFILE_STATUS, 2), Tag.LONG_UNSIGNED)
+_EVENT_COLUMNS = (_CLOCK, ProfileColumn(CaptureObject(_DATA_CLASS, EVENT_CODE, 2), Tag.UNSIGNED))
+
+
+class FleetDevices(Mapping[int, LogicalDevice]):
+    """Logical devices behind one TCP port, by wPort: made when asked for.
+
+    wPort 1 is the management device with the list of the others.
+    """
+
+    def __init__(self, fleet: Fleet, port_index: int) -> None:
+        self._fleet = fleet
+        self._meters = {
+            spec.wport: spec.meter_id for spec in fleet.spec.meters if spec.port_index == port_index
+        }
+
+    def meter_id(self, wport: int) -> str | None:
+        """Serial number of the meter at a wPort; None where there is none, and at wPort 1."""
+        return self._meters.get(wport)
+
+    def __getitem__(self, wport: int) -> LogicalDevice:
+        if wport == MANAGEMENT_WPORT:
+            return management_device(self._meters)
+        return meter_device(self._fleet, self._meters[wport])
+
+    def __iter__(self) -> Iterator[int]:
+        yield MANAGEMENT_WPORT
+        yield from self._meters
+
+    def __len__(self) -> int:
+        return 1 + len(self._meters)
+
+
+def logical_device_name(meter_id: str) -> bytes:
+    """Name of at most 16 octets: the manufacturer and the end of the serial number."""
+    return MANUFACTURER + meter_id.encode("ascii")[-13:]
+
+
+def management_device(meters: Mapping[int, str]) -> LogicalDevice:
+    """The device at wPort 1: who is where."""
+
+    def assigned() -> Iterator[tuple[int, bytes]]:
+        yield MANAGEMENT_WPORT, MANUFACTURER + b"MANAGEMENT"
+        for wport, meter_id in meters.items():
+            yield wport, logical_device_name(meter_id)
+
+    objects = (
+        _octets(LOGICAL_DEVICE_NAME, MANUFACTURER + b"MANAGEMENT"),
+        SapAssignment(SAP_ASSIGNMENT, assigned),
+    )
+    return LogicalDevice(objects, (_PUBLIC,))
+
+
+def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
+    """One meter of a fleet as a logical device."""
+    spec = fleet.meter_spec(meter_id)
+    meter = fleet.meter(meter_id)
+    shape = fleet.spec.shape
+    zone = zone_of(spec.zone)
+    channels = len(meter.channels)
+    tag = register_tag(spec.digits)
+    firmware = f"openami {openami.__version__}".encode("ascii")
+    objects: list[InterfaceObject] = [
+        _octets(LOGICAL_DEVICE_NAME, logical_device_name(meter_id)),
+        _octets(SERIAL_NUMBER, meter_id.encode("ascii")),
+        _octets(FIRMWARE, firmware),
+        ClockObject(CLOCK, _FleetClock(fleet, meter_id), zone, measuring_period_s=shape.period_s),
+    ]
+    for channel in range(channels):
+        objects += _channel_objects(fleet, meter_id, channel, tag)
+    objects += [
+        ExtendedRegister(
+            MAXIMUM_DEMAND,
+            Tag.DOUBLE_LONG_UNSIGNED,
+            WATT,
+            lambda: fleet.meter(meter_id).maximum_demand.power_w,
+            lambda: Data(Tag.LONG_UNSIGNED, 0),
+            lambda: CosemDateTime.from_instant(
+                datetime.fromtimestamp(fleet.meter(meter_id).maximum_demand.at_s, UTC), zone
+            ),
+            lambda: fleet.meter(meter_id).reset_maximum_demand(),
+        ),
+        DataObject(
+            PROFILE_STATUS, lambda: Data(Tag.LONG_UNSIGNED, int(fleet.meter(meter_id).pending_status))
+        ),
+        DataObject(EVENT_CODE, lambda: Data(Tag.UNSIGNED, fleet.meter(meter_id).events[-1][1])),
+        DisconnectControl(RELAY, _FleetRelay(fleet, meter_id)),
+        ProfileGeneric(
+            LOAD_PROFILE,
+            _interval_columns(channels),
+            _IntervalRows(fleet, meter_id),
+            shape.period_s,
+            meter.profile.capacity,
+            zone,
+        ),
+        ProfileGeneric(
+            DAILY_FREEZES,
+            _freeze_columns(channels, tag),
+            _FreezeRows(fleet, meter_id),
+            86_400,
+            meter.freezes.capacity,
+            zone,
+        ),
+        ProfileGeneric(EVENT_LOG, _EVENT_COLUMNS, _EventRows(fleet, meter_id), 0, EVENT_CAPACITY, zone),
+    ]
+    return LogicalDevice(objects, (_PUBLIC, _management(spec.password)))
+
+
+def register_tag(digits: int) -> Tag:
+    """Integer type that holds a dial."""
+    return Tag.DOUBLE_LONG_UNSIGNED if digits <= 9 else Tag.LONG64_UNSIGNED
+
+
+def _channel_objects(fleet: Fleet, meter_id: str, channel: int, tag: Tag) -> list[InterfaceObject]:
+    interval = INTERVALS[channel]
+    return [
+        Register(
+            REGISTER_OF_INTERVAL[interval], tag, WH, lambda: fleet.meter(meter_id).core.dials_wh[channel]
+        ),
+        Register(interval, Tag.DOUBLE_LONG_UNSIGNED, WH, lambda: fleet.meter(meter_id).interval_wh[channel]),
+        Register(
+            POWERS[channel],
+            Tag.DOUBLE_LONG_UNSIGNED,
+            WATT,
+            lambda: fleet.meter(meter_id).core.power_w[channel],
+        ),
+    ]
+
+
+def _octets(logical_name: ObisCode, value: bytes) -> DataObject:
+    data = Data(Tag.OCTET_STRING, value)
+    return DataObject(logical_name, lambda: data)
+
+
+@lru_cache(maxsize=65_536)
+def _management(password: str) -> AssociationPolicy:
+    return management(password.encode("ascii"))
+
+
+@lru_cache(maxsize=2)
+def _interval_columns(channels: int) -> tuple[ProfileColumn, ...]:
+    energies = (
+        ProfileColumn(CaptureObject(_REGISTER_CLASS, interval, 2), Tag.DOUBLE_LONG_UNSIGNED)
+        for interval in INTERVALS[:channels]
+    )
+    return (_CLOCK, _STATUS, *energies)
+
+
+@lru_cache(maxsize=4)
+def _freeze_columns(channels: int, tag: Tag) -> tuple[ProfileColumn, ...]:
+    registers = (
+        ProfileColumn(CaptureObject(_REGISTER_CLASS, REGISTER_OF_INTERVAL[interval], 2), tag)
+        for interval in INTERVALS[:channels]
+    )
+    return (_CLOCK, *registers)
+
+
+# Where the values come from -------------------------------------------------------------------------------
+
+
+class _OfMeter:
+    """Something of one meter of a fleet."""
+
+    __slots__ = ("_fleet", "_meter_id")
+
+    def __init__(self, fleet: Fleet, meter_id: str) -> None:
+        self._fleet = fleet
+        self._meter_id = meter_id
+
+
+class _FleetClock(_OfMeter):
+    __slots__ = ()
+
+    def now(self) -> datetime:
+        return self._fleet.meter(self._meter_id).now
+
+    def set_time(self, instant: datetime) -> None:
+        self._fleet.set_clock(self._meter_id, instant)
+
+
+class _FleetRelay(_OfMeter):
+    __slots__ = ()
+
+    def state(self) -> ControlState:
+        open_ = self._fleet.meter(self._meter_id).disconnected
+        return ControlState.DISCONNECTED if open_ else ControlState.CONNECTED
+
+    def switch(self, state: ControlState) -> None:
+        if state is ControlState.CONNECTED:
+            self._fleet.reconnect(self._meter_id)
+        else:
+            self._fleet.disconnect(self._meter_id)
+
+
+class _IntervalRows(_OfMeter):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._buffer())
+
+    def instants(self) -> npt.NDArray[np.datetime64]:
+        return _instants(self._buffer().stamps())
+
+    def columns(self, rows: slice | npt.NDArray[np.intp]) -> Sequence[npt.NDArray[Any]]:
+        held = self._buffer().rows(rows)
+        return _stamped(held.stamp_s, self._fleet.meter_spec(self._meter_id).zone), held.status, *held.values
+
+    def _buffer(self) -> CaptureBuffer:
+        return self._fleet.meter(self._meter_id).profile
+
+
+class _FreezeRows(_OfMeter):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._buffer())
+
+    def instants(self) -> npt.NDArray[np.datetime64]:
+        return _instants(self._buffer().stamps())
+
+    def columns(self, rows: slice | npt.NDArray[np.intp]) -> Sequence[npt.NDArray[Any]]:
+        held = self._buffer().rows(rows)
+        return _stamped(held.stamp_s, self._fleet.meter_spec(self._meter_id).zone), *held.values
+
+    def _buffer(self) -> CaptureBuffer:
+        return self._fleet.meter(self._meter_id).freezes
+
+
+class _EventRows(_OfMeter):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._fleet.meter(self._meter_id).events)
+
+    def instants(self) -> npt.NDArray[np.datetime64]:
+        return _instants(self._table()[:, 0])
+
+    def columns(self, rows: slice | npt.NDArray[np.intp]) -> Sequence[npt.NDArray[Any]]:
+        table = self._table()[rows]
+        return _stamped(table[:, 0], self._fleet.meter_spec(self._meter_id).zone), table[:, 1]
+
+    def _table(self) -> npt.NDArray[np.int64]:
+        events = self._fleet.meter(self._meter_id).events
+        return np.array(events, np.int64).reshape(len(events), 2)
+
+
+def _instants(stamp_s: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
+    instants: npt.NDArray[np.datetime64] = (stamp_s * 1_000_000).view("datetime64[us]")
+    return instants
+
+
+def _stamped(stamp_s: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.uint8]:
+    """Clock column: local date-times with deviation and the daylight saving bit, uint8, shape (n, 12)."""
+    minutes, saving = local_offsets(stamp_s, zone)
+    status = np.where(saving, STATUS_DAYLIGHT_SAVING, 0)
+    return date_times_of(_instants(stamp_s), -minutes, status)
