@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from openami.headend.blocks import (
     Exchange,
@@ -288,6 +289,9 @@ class Collector:
         notes = await self._keep_time(order, driver, difference, captured_at)
         await driver.close()
         kept.extend(driver.take_frames())
+        if repeats := repeated_requests(kept):
+            detail = f"requests={repeats};reason=no answer in time"
+            notes += (Event(order.meter_id, captured_at, EventCode.READ_RETRIED, captured_at, detail),)
         return Exchange(
             order=order,
             captured_at=captured_at,
@@ -412,6 +416,11 @@ class _Tally:
             seconds=seconds,
             failures=tuple(self.failures),
         )
+
+
+def repeated_requests(frames: Sequence[tuple[str, bytes]]) -> int:
+    """How many requests were sent again without an answer in between, seen from the frames alone."""
+    return sum(one[0] == "->" and other[0] == "->" for one, other in pairwise(frames))
 
 
 class _ForeignMeterError(OpenAmiError):
