@@ -96,7 +96,7 @@ class ExceptionCase:
     seq:
         Commit sequence of the store up to which it was looked at.
     batch_id:
-        The batch that brought it, for findings made at the Door. Part of the identity.
+        The batch that brought it, for findings made at the Door.
     state, raised_at, closed_at, closed_by, closed_why:
         Kept by the `ExceptionList`.
     """
@@ -125,8 +125,7 @@ class ExceptionCase:
             )
         if not self.exception_id:
             head = (
-                self.kind, self.meter_id, self.usage_point_id, self.day, self.channel, self.detail,
-                self.batch_id,
+                self.kind, self.meter_id, self.usage_point_id, self.day, self.channel, self.detail
             )  # fmt: skip
             digest = hashlib.sha256("|".join(map(str, head)).encode()).hexdigest()[:24]
             object.__setattr__(self, "exception_id", digest)

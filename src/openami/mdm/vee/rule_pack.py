@@ -55,7 +55,7 @@ _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "equivalent_days.max_age_days": (1, 366),
     "scaling.max_span_days": (1, 366),
 }
-_LISTS = ("zero_run.channels", "device.failing_flags", "device.net_channels")
+_LISTS = ("zero_run.channels", "usage.channels", "device.failing_flags", "device.net_channels")
 _SECTION_SOURCES = ("order", "equivalent_days", "holidays")
 
 
@@ -93,6 +93,7 @@ class RulePack:
     capacity_factor: float
     zero_run_hours: int
     zero_run_channels: frozenset[ObisCode]
+    usage_channels: frozenset[ObisCode]
     usage_window_days: int
     usage_history_days: int
     usage_min_history_days: int
@@ -204,6 +205,7 @@ class _Reader:
         long = self._methods("long")
         flags = self._flags(lists["device.failing_flags"])
         zero_channels = self._channels("zero_run.channels", lists["zero_run.channels"])
+        usage_channels = self._channels("usage.channels", lists["usage.channels"])
         net_channels = self._channels("device.net_channels", lists["device.net_channels"])
         equivalent = self._equivalent_days()
         holidays = self._holidays()
@@ -229,6 +231,7 @@ class _Reader:
             capacity_factor=numbers["capacity.factor"],
             zero_run_hours=wholes["zero_run.hours"],
             zero_run_channels=zero_channels,
+            usage_channels=usage_channels,
             usage_window_days=wholes["usage.window_days"],
             usage_history_days=wholes["usage.history_days"],
             usage_min_history_days=wholes["usage.min_history_days"],
