@@ -33,7 +33,7 @@ def rows(url: str, statement: str) -> list[tuple[object, ...]]:
 def shape(connection: sa.Connection) -> dict[str, object]:
     """Everything the database says of our tables, down to the names of constraints."""
     inspector = sa.inspect(connection)
-    told = {}
+    told: dict[str, object] = {}
     for table in sorted(OURS):
         columns = [
             (column["name"], str(column["type"]), column["nullable"], column["default"])
