@@ -214,15 +214,15 @@ def parse_rows(
 
 
 @njit(cache=True, nogil=True)
-def scale(mantissas: Int64, decimals: Int8, places: int, counts: Int64) -> bool:
+def scale_exact(mantissas: Int64, decimals: Int8, places: int, counts: Int64) -> int:
     """Bring numbers to one number of decimals: ``counts = mantissas * 10**(places - decimals)``.
 
     ``places`` may be smaller than an element's decimals only when the digits lost are zeros.
 
     Returns
     -------
-    bool
-        False when a number does not fit exactly; ``counts`` is then undefined.
+    int
+        Index of the first number that does not fit exactly, or -1.
     """
     for i in range(len(mantissas)):
         value = mantissas[i]
@@ -230,19 +230,19 @@ def scale(mantissas: Int64, decimals: Int8, places: int, counts: Int64) -> bool:
         if value != 0:
             for _ in range(steps):
                 if value > 922_337_203_685_477_580 or value < -922_337_203_685_477_580:
-                    return False
+                    return i
                 value *= 10
             for _ in range(-steps):
                 if value % 10 != 0:
-                    return False
+                    return i
                 value //= 10
         counts[i] = value
-    return True
+    return -1
 
 
 @njit(cache=True, nogil=True)
 def scale_noisy(mantissas: Int64, decimals: Int8, places: int, counts: Int64) -> int:
-    """Like `scale`, but a number within a millionth of a whole count is that count.
+    """Like `scale_exact`, but a number within a millionth of a whole count is that count.
 
     Returns
     -------

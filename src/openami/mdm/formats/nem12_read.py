@@ -12,9 +12,6 @@ when its 300 record and all of its 400 records are whole and free of errors.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 
@@ -22,78 +19,14 @@ import numpy as np
 
 from openami.mdm.formats import mdff
 from openami.mdm.formats.diagnostics import DiagnosticLog, ImportResult, Policy, Refused
-from openami.mdm.formats.exact_numbers import Int8, Int64, parse_number, parse_rows, scale
+from openami.mdm.formats.exact_numbers import parse_number
 from openami.mdm.formats.mdff import FieldFaultError, Header, shown
-from openami.quantities.civil_time import CivilDay
+from openami.mdm.formats.nem12_blocks import Day, Origin, Stream, blocks_of, without_duplicates
+from openami.mdm.formats.nem12_records import Numbers, Record, parse_numbers, split_records
 from openami.quantities.errors import FormatError
-from openami.quantities.obis import ObisCode
 from openami.quantities.status import MISSING, VALID, is_missing
 from openami.quantities.units import Quantum
 from openami.readings.evidence import Evidence
-from openami.readings.interval_block import IntervalBlock, StatusIds
-
-_VALUES_AT = len("300,YYYYMMDD,")
-_MAX_LINE = 1 << 20
-
-
-@dataclass(slots=True)
-class _Record:
-    """One logical record: lines ``first`` .. ``last``, bytes ``start`` .. ``end``; ``text`` if joined."""
-
-    kind: bytes
-    first: int
-    last: int
-    start: int
-    end: int
-    text: bytes | None = None
-    row: int = -1
-
-
-@dataclass(slots=True)
-class _Stream:
-    """One 200 record; ``unit`` is None for streams that are known but not imported."""
-
-    line: int
-    nmi: str
-    series_id: str
-    suffix: str
-    unit: Quantum | None
-    interval_s: int
-    count: int
-    good: bool
-    days: int = 0
-
-
-@dataclass(slots=True)
-class _Day:
-    """One 300 record with its 400 records; ``offset`` is where its numbers are."""
-
-    stream: _Stream
-    record: _Record
-    day: date
-    offset: int
-    finest: int
-    updated_at: datetime | None
-    variable: bool
-    status: StatusIds | int
-    empty: tuple[int, ...] = ()
-    negative: bool = False
-    covered: int = 0
-    end: int = 0
-    last: int = 0
-    good: bool = True
-
-
-@dataclass(slots=True)
-class _Numbers:
-    """The numbers of all 300 records: where each row's are, and what the kernel made of them."""
-
-    mantissas: Int64
-    decimals: Int8
-    finest: Int8
-    tails: Int64
-    offsets: Int64
-    rows: dict[int, int] = field(default_factory=dict)
 
 
 def read_nem12(
@@ -135,16 +68,16 @@ class _Reader:
         self.log = DiagnosticLog(policy)
         self.header: Header | None = None
         self.seen_header = False
-        self.stream: _Stream | None = None
-        self.open_day: _Day | None = None
-        self.days: list[_Day] = []
+        self.stream: Stream | None = None
+        self.open_day: Day | None = None
+        self.days: list[Day] = []
         self.refused: list[Refused] = []
         self.ended_at: int | None = None
-        self.streams: list[_Stream] = []
+        self.streams: list[Stream] = []
 
     def read(self) -> ImportResult:
-        records = self._records()
-        numbers = self._parse_numbers(records)
+        records = split_records(self.data, self.log, self.refused)
+        numbers = parse_numbers(self.data, records)
         for record in records:
             self._take(record, numbers)
         self._close_day()
@@ -163,87 +96,9 @@ class _Reader:
                 )
         return self._result(numbers)
 
-    # -- lines to records ------------------------------------------------------------------------
-
-    def _records(self) -> list[_Record]:
-        if not self.data:
-            return []
-        data, log = self.data, self.log
-        starts, ends, closed = mdff.line_bounds(data)
-        records: list[_Record] = []
-        last_line = len(starts)
-        for line, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
-            kind = data[start : start + 3]
-            if kind in mdff.RECORDS and (end == start + 3 or data[start + 3 : start + 4] == b","):
-                if end - start > _MAX_LINE:
-                    log.error(line, "line_length", f"a line of {end - start} bytes", f"at most {_MAX_LINE}")
-                    continue
-                if line == last_line and not closed and kind != b"900":
-                    log.error(line, "truncated", "the last line is not closed: the file may be cut", "900")
-                    self._refuse(line, line, kind)
-                    records.append(_Record(b"cut", line, line, start, end))
-                    continue
-                records.append(_Record(kind, line, line, start, end))
-            elif start == end or not data[start:end].strip():
-                self._blank(line, records)
-            elif self._continues(records, start, end, line == last_line and not closed):
-                previous = records[-1]
-                head = previous.text or data[previous.start : previous.end]
-                previous.text = head + data[start:end]
-                previous.last, previous.end = line, end
-                log.warning(line, "wrapped_record", "a 300 record goes on in this line", "one line a record")
-            else:
-                what = shown(data[start:end].split(b",", 1)[0])
-                log.error(line, "record_indicator", f"{what} is not a record", "100 200 300 400 500 900")
-                self._refuse(line, line, data[start : start + 3])
-                records.append(_Record(b"bad", line, line, start, end))
-        return records
-
-    def _blank(self, line: int, records: list[_Record]) -> None:
-        if records and records[-1].kind == b"900":
-            self.log.warning(line, "blank_line", "a blank line after the end", "no blank lines")
-        else:
-            self.log.deviation(line, "blank_line", "a blank line", "no blank lines")
-
-    def _continues(self, records: list[_Record], start: int, end: int, cut: bool) -> bool:
-        if not records or records[-1].kind != b"300" or cut:
-            return False
-        previous = records[-1]
-        head = previous.text or self.data[previous.start : previous.end]
-        return head.endswith(b",") and end - start + len(head) < _MAX_LINE
-
-    # -- numbers ---------------------------------------------------------------------------------
-
-    def _parse_numbers(self, records: list[_Record]) -> _Numbers:
-        starts: list[int] = []
-        ends: list[int] = []
-        counts: list[int] = []
-        count = 0
-        for record in records:
-            if record.kind == b"200":
-                count = _declared_count(self.data[record.start : record.end])
-            elif record.kind == b"300" and count:
-                record.row = len(starts)
-                plain = record.text is None and self.data[record.start + 12 : record.start + 13] == b","
-                starts.append(record.start + _VALUES_AT if plain else record.end)
-                ends.append(record.end)
-                counts.append(count)
-        sizes = np.array(counts, np.int64)
-        offsets = np.cumsum(sizes) - sizes
-        total, rows = int(sizes.sum()), len(sizes)
-        numbers = _Numbers(
-            np.zeros(total, np.int64), np.zeros(total, np.int8), np.zeros(rows, np.int8),
-            np.full(rows, -1, np.int64), offsets,
-        )  # fmt: skip
-        parse_rows(
-            np.frombuffer(self.data, np.uint8), np.array(starts, np.int64), np.array(ends, np.int64), sizes,
-            offsets, numbers.mantissas, numbers.decimals, numbers.finest, numbers.tails,
-        )  # fmt: skip
-        return numbers
-
     # -- records to days -------------------------------------------------------------------------
 
-    def _take(self, record: _Record, numbers: _Numbers) -> None:
+    def _take(self, record: Record, numbers: Numbers) -> None:
         kind, line = record.kind, record.first
         if self.ended_at is not None and kind != b"100":
             self.log.deviation(
@@ -282,11 +137,11 @@ class _Reader:
         elif self.open_day is not None:
             self.open_day.good = False
 
-    def _fields(self, record: _Record) -> list[bytes]:
+    def _fields(self, record: Record) -> list[bytes]:
         text = record.text if record.text is not None else self.data[record.start : record.end]
         return text.split(b",")
 
-    def _take_100(self, record: _Record) -> None:
+    def _take_100(self, record: Record) -> None:
         if self.seen_header:
             if self.ended_at is None:
                 self.log.deviation(record.first, "second_header", "a 100 record before the 900 record", "900")
@@ -298,7 +153,7 @@ class _Reader:
             self.log.error(record.first, "header_version", f"{header.version} among NEM12 records", "NEM12")
         self.header = header or self.header
 
-    def _take_200(self, record: _Record) -> None:
+    def _take_200(self, record: Record) -> None:
         fields, line, log = self._fields(record), record.first, self.log
         good = True
         if len(fields) > 10:
@@ -343,7 +198,7 @@ class _Reader:
             except FieldFaultError as fault:
                 log.warning(line, "next_read_date", fault.message, fault.expected)
         serial = fields[6].decode("utf-8", "replace").strip()
-        self.stream = _Stream(
+        self.stream = Stream(
             line, nmi, serial or nmi, suffix, unit, minutes * 60, 1440 // minutes if minutes else 0, good
         )
         self.streams.append(self.stream)
@@ -360,7 +215,7 @@ class _Reader:
             return unit, False
         return unit, True
 
-    def _take_300(self, record: _Record, numbers: _Numbers) -> None:
+    def _take_300(self, record: Record, numbers: Numbers) -> None:
         stream, line = self.stream, record.first
         if stream is None:
             self.log.error(line, "record_order", "a 300 record without its 200 record", "200 before 300")
@@ -372,7 +227,7 @@ class _Reader:
             return
         offset, tail_at = int(numbers.offsets[record.row]), int(numbers.tails[record.row])
         finest = int(numbers.finest[record.row])
-        day = _Day(
+        day = Day(
             stream, record, date.min, offset, finest, None, False, VALID, end=record.end, last=record.last
         )
         try:
@@ -394,7 +249,7 @@ class _Reader:
             day.variable, day.status = True, np.full(stream.count, MISSING, np.int32)
         self.open_day = day
 
-    def _slow_values(self, day: _Day, numbers: _Numbers) -> list[bytes]:
+    def _slow_values(self, day: Day, numbers: Numbers) -> list[bytes]:
         """Numbers that are not plain: signs, blanks, exponents, empty fields; the fields after them."""
         fields, count = self._fields(day.record), day.stream.count
         _check_count(fields[2:], count)
@@ -416,7 +271,7 @@ class _Reader:
         day.empty = tuple(empty)
         return fields[2 + count :]
 
-    def _take_tail(self, day: _Day, tail: list[bytes]) -> None:
+    def _take_tail(self, day: Day, tail: list[bytes]) -> None:
         """Quality, reason, description, update time, load time: what follows the values."""
         line, log, count = day.record.first, self.log, day.stream.count
         quality = tail[0]
@@ -456,7 +311,7 @@ class _Reader:
         if tail[4]:
             mdff.nem_instant(tail[4])
 
-    def _take_400(self, record: _Record) -> None:
+    def _take_400(self, record: Record) -> None:
         day, line, log = self.open_day, record.first, self.log
         if day is None or not day.variable:
             what = "a 400 record without a 300 record of quality V"
@@ -498,7 +353,7 @@ class _Reader:
         day.status[max(first - 1, 0) : last] = status
         day.covered = max(day.covered, last)
 
-    def _take_500(self, record: _Record) -> None:
+    def _take_500(self, record: Record) -> None:
         fields, line, log = self._fields(record), record.first, self.log
         if self.stream is None:
             log.error(line, "record_order", "a 500 record without its 200 record", "200, 300, 500")
@@ -543,11 +398,12 @@ class _Reader:
 
     # -- days to blocks --------------------------------------------------------------------------
 
-    def _result(self, numbers: _Numbers) -> ImportResult:
-        days = self._without_duplicates(numbers)
-        channels = _channels(days)
+    def _result(self, numbers: Numbers) -> ImportResult:
+        days = without_duplicates(self.days, numbers, self.log, self.refused)
         evidence: list[Evidence] = []
-        blocks = list(self._blocks(days, channels, numbers, evidence))
+        made_at = self.header.made_at if self.header else self.captured_at
+        origin = Origin(self.data, self.source, self.sha256, made_at)
+        blocks = list(blocks_of(days, numbers, origin, self.log, self.refused, evidence))
         nmis: dict[str, str] = {}
         for day in days:
             stream = day.stream
@@ -572,105 +428,8 @@ class _Reader:
             refused=tuple(sorted(self.refused, key=lambda part: part.first)),
         )
 
-    def _without_duplicates(self, numbers: _Numbers) -> list[_Day]:
-        kept: dict[tuple[str, str, date], list[_Day]] = {}
-        last_day: dict[int, date] = {}
-        result = []
-        for day in self.days:
-            line = day.record.first
-            if (before := last_day.get(day.stream.line)) is not None and day.day < before:
-                self.log.warning(line, "date_order", f"{day.day} after {before}", "days in order")
-            last_day[day.stream.line] = day.day
-            key = (day.stream.series_id, day.stream.suffix, day.day)
-            earlier = kept.setdefault(key, [])
-            twin = next((other for other in earlier if _same(day, other, numbers)), None)
-            if twin is not None:
-                self.log.warning(line, "duplicate", f"the same as line {twin.record.first}", "each day once")
-                continue
-            for other in earlier:
-                message = f"other values than line {other.record.first} for {key[0]} {key[1]} on {day.day}"
-                if other.updated_at != day.updated_at:
-                    self.log.warning(line, "superseded", message, "one version of each day")
-                elif self.log.deviation(line, "conflicting_duplicate", message, "another update time"):
-                    day.good = other.good = False
-            earlier.append(day)
-            result.append(day)
-        for day in result:
-            if not day.good:
-                self._refuse(day.record.first, day.last, b"300")
-        return [day for day in result if day.good]
-
-    def _blocks(
-        self,
-        days: list[_Day],
-        channels: dict[tuple[str, str], ObisCode],
-        numbers: _Numbers,
-        evidence: list[Evidence],
-    ) -> Iterator[IntervalBlock]:
-        made_at = self.header.made_at if self.header else self.captured_at
-        finest = Counter[tuple[str, str]]()
-        for day in days:
-            key = (day.stream.series_id, day.stream.suffix)
-            finest[key] = max(finest[key], day.finest)
-        counts = np.empty_like(numbers.mantissas)
-        civil: dict[date, CivilDay] = {}
-        uniform: dict[tuple[int, int], StatusIds | None] = {}
-        for day in days:
-            stream = day.stream
-            key = (stream.series_id, stream.suffix)
-            assert stream.unit is not None
-            quantum, places = mdff.quantum_for(stream.unit, finest[key])
-            rows = slice(day.offset, day.offset + stream.count)
-            values = counts[rows]
-            if not scale(numbers.mantissas[rows], numbers.decimals[rows], places, values):
-                self.log.error(
-                    day.record.first, "interval_value", "a value is too large", f"int64 of {quantum}"
-                )
-                self._refuse(day.record.first, day.last, b"300")
-                continue
-            status: StatusIds | None
-            if isinstance(day.status, int):
-                status_key = (day.status, stream.count)
-                if status_key not in uniform:
-                    uniform[status_key] = np.full(stream.count, day.status, np.int32) if day.status else None
-                status = uniform[status_key]
-            else:
-                status = day.status
-            first, last = day.record.first, day.last
-            item = Evidence(
-                "file",
-                self.source,
-                f"line {first}" if first == last else f"lines {first}-{last}",
-                self.data[day.record.start : day.end],
-                self.sha256,
-                made_at,
-            )
-            evidence.append(item)
-            if day.day not in civil:
-                civil[day.day] = CivilDay(day.day, mdff.NEM_ZONE)
-            yield IntervalBlock(
-                series_id=stream.series_id,
-                channel=channels[key],
-                day=civil[day.day],
-                interval_s=stream.interval_s,
-                quantum=quantum,
-                values=values,
-                captured_at=day.updated_at or made_at,
-                status=status,
-                evidence_id=item.evidence_id,
-            )
-
 
 _LETTERS = frozenset(mdff.STREAMS) | frozenset(mdff.OTHER_STREAMS)
-
-
-def _declared_count(line: bytes) -> int:
-    fields = line.split(b",", 9)
-    if len(fields) > 8 and fields[8].isdigit() and len(fields[8]) <= 4:
-        minutes = int(fields[8])
-        if minutes and 1440 % minutes == 0:
-            return 1440 // minutes
-    return 0
 
 
 def _check_count(fields: list[bytes], count: int) -> None:
@@ -686,44 +445,3 @@ def _ordinal(text: bytes) -> int:
     if text.isdigit() and len(text) <= 4:
         return int(text)
     raise FieldFaultError("interval_range", f"{shown(text)} is not the number of an interval", "1, 2, 3 ...")
-
-
-def _same(day: _Day, other: _Day, numbers: _Numbers) -> bool:
-    count = day.stream.count
-    if (
-        count != other.stream.count
-        or day.updated_at != other.updated_at
-        or day.stream.unit != other.stream.unit
-    ):
-        return False
-    one, two = slice(day.offset, day.offset + count), slice(other.offset, other.offset + count)
-    return (
-        np.array_equal(np.broadcast_to(day.status, count), np.broadcast_to(other.status, count))
-        and np.array_equal(numbers.mantissas[one], numbers.mantissas[two])
-        and np.array_equal(numbers.decimals[one], numbers.decimals[two])
-    )
-
-
-def _channels(days: list[_Day]) -> dict[tuple[str, str], ObisCode]:
-    """Channel of each (series, suffix): the plain code, and for further streams of a kind B = number."""
-    kinds: dict[tuple[str, str], set[str]] = {}
-    for day in days:
-        kinds.setdefault((day.stream.series_id, day.stream.suffix[0]), set()).add(day.stream.suffix)
-    channels = {}
-    for (series_id, letter), suffixes in kinds.items():
-        for suffix in suffixes:
-            number = mdff.suffix_number(suffix)
-            alone = len(suffixes) == 1 or number == 1
-            channels[series_id, suffix] = mdff.stream_channel(letter, 0 if alone else number)
-    return channels
-
-
-def read_numbers(data: bytes) -> int:
-    """Parse the numbers of all 300 records and nothing else; how many were plain.
-
-    What the kernel alone does, for the benchmark and for finding out what a file is made of.
-    """
-    reader = _Reader(data, "", Policy.TOLERANT, datetime(1970, 1, 1, tzinfo=UTC), "")
-    numbers = reader._parse_numbers(reader._records())
-    sizes = np.diff(np.append(numbers.offsets, len(numbers.mantissas)))
-    return int(sizes[numbers.tails >= 0].sum())
