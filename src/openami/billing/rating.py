@@ -38,6 +38,7 @@ from openami.billing.tariff import (
     StandingCharge,
     Tariff,
     WhenMissing,
+    base_of,
     channels_of,
 )
 from openami.billing.usage import Span, Usage
@@ -167,14 +168,31 @@ def charge_channel(charge: Charge, present: Sequence[ObisCode]) -> ObisCode | No
             return None
 
 
-def missing_channels(charge: Charge, present: Sequence[ObisCode]) -> tuple[ObisCode, ...]:
-    """Channels without which a charge cannot be rated, of those that are not there."""
+@dataclass(frozen=True, slots=True)
+class NeededChannels:
+    """Channels a charge counts on; those of them that are not there; whether it is left out for that."""
+
+    channels: tuple[ObisCode, ...]
+    missing: tuple[ObisCode, ...]
+    skipped: bool
+
+
+def needed_channels(charge: Charge, present: Sequence[ObisCode]) -> NeededChannels:
+    """What a charge counts on where ``present`` channels have readings."""
     needed = set(channels_of(charge))
-    if isinstance(charge, EnergyCharge | DemandCharge | SeriesCharge):
-        chosen = charge_channel(charge, present)
-        needed -= set(charge.channels)
-        needed |= {charge.channels[0] if chosen is None else chosen}
-    return tuple(sorted(needed - set(present)))
+    skip = WhenMissing.ERROR
+    match charge:
+        case EnergyCharge() | DemandCharge() | SeriesCharge():
+            chosen = charge_channel(charge, present)
+            needed -= set(charge.channels)
+            needed.add(charge.channels[0] if chosen is None else chosen)
+            skip = charge.when_missing
+        case PowerFactorCharge() | ReactiveCharge():
+            skip = charge.when_missing
+        case _:
+            pass
+    missing = tuple(sorted(needed - set(present)))
+    return NeededChannels(tuple(sorted(needed)), missing, bool(missing) and skip is WhenMissing.SKIP)
 
 
 def _rate_span(
@@ -186,7 +204,7 @@ def _rate_span(
         if _skips(charge, usage, tariff):
             continue
         code = charge_channel(charge, list(usage.channels))
-        base = _sum([line.amount for line in lines if line.charge in _base(charge)], usage.rows)
+        base = _sum([line.amount for line in lines if line.charge in base_of(charge)], usage.rows)
         match charge:
             case EnergyCharge() if code is not None:
                 energy = rate_energy(charge, code, tariff, usage, span, carried)
@@ -208,22 +226,14 @@ def _rate_span(
 
 
 def _skips(charge: Charge, usage: Usage, tariff: Tariff) -> bool:
-    missing = missing_channels(charge, list(usage.channels))
-    if missing and getattr(charge, "when_missing", WhenMissing.ERROR) is WhenMissing.ERROR:
+    needed = needed_channels(charge, list(usage.channels))
+    if needed.missing and not needed.skipped:
         raise TariffError(
-            f"no readings on {', '.join(map(str, missing))}",
+            f"no readings on {', '.join(map(str, needed.missing))}",
             where=f"tariff {tariff.tariff_id!r}, charge {charge.name!r}",
             expected="the channel, or when_missing = 'skip'",
         )
-    return bool(missing)
-
-
-def _base(charge: Charge) -> tuple[str, ...]:
-    match charge:
-        case PowerFactorCharge() | PercentCharge() | RebateCharge() | MinimumCharge():
-            return charge.of
-        case _:
-            return ()
+    return needed.skipped
 
 
 def _plain(charge: Charge, usage: Usage, span: Span, base: Exact) -> LineColumn:
