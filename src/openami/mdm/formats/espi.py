@@ -6,8 +6,10 @@ silent. Reader and writer share these tables, so what one writes the other under
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -85,6 +87,8 @@ CURRENCIES = {
 }  # fmt: skip
 """ISO 4217 codes by number."""
 
+_SERIES = "urn:openami:series:"
+
 _US = ("360E2000", "B40E2000")
 ZONES: dict[tuple[int, str, str], str] = {
     (-14_400, *_US): "America/Halifax",
@@ -161,6 +165,22 @@ def quality_of_status(status_id: int) -> int | None:
     if status.quality is Quality.ESTIMATED:
         return {14: 8, 15: 8, 22: 8, 17: 9, 54: 9, 69: 9, 20: 12}.get(status.method, 16)
     return 11 if status.method == 12 else 7
+
+
+def urn_of_series(series_id: str) -> str:
+    """Atom id of a UsagePoint: ``urn:uuid:`` for a UUID, else our own name space, reversible."""
+    try:
+        uuid.UUID(series_id)
+        return f"urn:uuid:{series_id}"
+    except ValueError:
+        return _SERIES + quote(series_id, safe="")
+
+
+def series_of_urn(text: str) -> str:
+    """Series of an Atom id; what `urn_of_series` wrote comes back."""
+    if text.startswith(_SERIES):
+        return unquote(text.removeprefix(_SERIES))
+    return text[9:] if text[:9].lower() == "urn:uuid:" else text
 
 
 def _offset(zone: str, year: int, month: int) -> int:

@@ -597,7 +597,7 @@ def _resources(root: Element) -> Iterable[_Resource]:
             links.setdefault(link.attributes.get("rel", ""), []).append(
                 link.attributes.get("href", "").strip()
             )
-        identity = re.sub(r"^urn:uuid:", "", entry.value("id"), flags=re.IGNORECASE)
+        identity = espi.series_of_urn(entry.value("id"))
         updated = _instant(entry.value("updated"))
         content = entry.child("content")
         for element in content.children if content is not None else []:

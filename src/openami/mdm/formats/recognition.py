@@ -172,12 +172,11 @@ def _members(data: bytes, name: str, depth: int) -> Iterator[tuple[str, bytes]]:
     """Files in an archive, or the file itself."""
     if data.startswith(b"\x1f\x8b"):
         _check_depth(name, depth)
-        inner = name[:-3] if name.lower().endswith(".gz") else name
-        yield from _members(_gunzip(data, name), inner, depth - 1)
+        yield from _members(_gunzip(data, name), name, depth - 1)
     elif data.startswith(b"PK\x03\x04") or data.startswith(b"PK\x05\x06"):
         _check_depth(name, depth)
         for inner, content in _unzip(data, name):
-            yield from _members(content, inner, depth - 1)
+            yield from _members(content, f"{name}/{inner}", depth - 1)
     else:
         yield name, data
 
