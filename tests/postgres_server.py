@@ -29,11 +29,16 @@ class NoPostgresError(Exception):
 
 
 class PostgresServer:
-    """A running server; `fresh_database` gives databases that nobody has used."""
+    """A running server; `fresh_database` gives databases with nothing in them.
+
+    Invariant: what is in ``_idle`` is empty and nobody is connected to it. (Emptying a database takes a
+    tenth of the time of creating one.)
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self._numbers = itertools.count(1)
+        self._idle: list[str] = []
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL of one database."""
@@ -41,17 +46,28 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def fresh_database(self) -> Iterator[str]:
-        """URL of an empty database, dropped at the end."""
-        name = f"test_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name}")
+        """URL of an empty database; at the end whoever is still connected is disconnected."""
+        if self._idle:
+            name = self._idle.pop()
+        else:
+            name = f"test_{next(self._numbers)}"
+            self._execute("postgres", f"CREATE DATABASE {name}")
         yield self.url(name)
-        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self._execute(
+            name,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "DROP SCHEMA public CASCADE",
+            "CREATE SCHEMA public",
+        )
+        self._idle.append(name)
 
-    def _execute(self, statement: str) -> None:
+    def _execute(self, database: str, *statements: str) -> None:
         import psycopg
 
-        with psycopg.connect(_address(self.port), autocommit=True) as connection:
-            connection.execute(statement)
+        with psycopg.connect(_address(self.port, database), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
 
 @contextlib.contextmanager
@@ -127,7 +143,15 @@ def _run_initdb(programs: Path, folder: Path, user: pwd.struct_passwd | None) ->
 def _start(
     programs: Path, folder: Path, user: pwd.struct_passwd | None
 ) -> tuple[subprocess.Popen[bytes], int]:
-    settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "fsync": "off",
+        "full_page_writes": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+        "autovacuum": "off",
+    }
     for _attempt in range(3):  # another program may take the port between our asking and using it
         port = _free_port()
         options = [f"--{name}={value}" for name, value in {**settings, "port": str(port)}.items()]
@@ -143,7 +167,7 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
 
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(_address(port)):
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(_address(port, "postgres")):
             return True
         time.sleep(0.05)
     return False
@@ -168,8 +192,8 @@ def _free_port() -> int:
             return port
 
 
-def _address(port: int) -> str:
-    return f"host=127.0.0.1 port={port} user=ami dbname=postgres connect_timeout=5"
+def _address(port: int, database: str) -> str:
+    return f"host=127.0.0.1 port={port} user=ami dbname={database} connect_timeout=5"
 
 
 def _last_line(folder: Path) -> str:
