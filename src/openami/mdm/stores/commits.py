@@ -15,7 +15,15 @@ from enum import Enum
 import orjson
 import pyarrow as pa
 
-from openami.mdm.stores.tables import COMMIT_SCHEMA
+from openami.mdm.stores.tables import (
+    COMMIT_SCHEMA,
+    CONFIRMATIONS,
+    EVENTS,
+    EVIDENCE,
+    FINAL,
+    RAW,
+    REGISTER_READS,
+)
 from openami.readings.door import Batch, Conflict, Receipt
 
 
@@ -28,9 +36,10 @@ class DoorSide(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One committed batch."""
+    """One committed batch; ``previous`` is the seq of the commit before it (0: none)."""
 
     seq: int
+    previous: int
     batch_id: str
     digest: str
     door: DoorSide
@@ -40,8 +49,21 @@ class Commit:
     register_reads: int
     events: int
     evidence: int
+    confirmations: int
     duplicates: int
     conflicts: str
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows it stored, by table."""
+        intervals = {RAW.name: 0, FINAL.name: 0}
+        intervals[RAW.name if self.door is DoorSide.RAW else FINAL.name] = self.intervals
+        return intervals | {
+            REGISTER_READS.name: self.register_reads,
+            EVENTS.name: self.events,
+            EVIDENCE.name: self.evidence,
+            CONFIRMATIONS.name: self.confirmations,
+        }
 
     @property
     def receipt(self) -> Receipt:
@@ -84,6 +106,7 @@ def commits_to_table(commits: Iterable[Commit]) -> pa.Table:
     rows = [
         {
             "seq": one.seq,
+            "previous": one.previous,
             "batch_id": one.batch_id,
             "digest": one.digest,
             "door": one.door.value,
@@ -93,6 +116,7 @@ def commits_to_table(commits: Iterable[Commit]) -> pa.Table:
             "register_reads": one.register_reads,
             "events": one.events,
             "evidence": one.evidence,
+            "confirmations": one.confirmations,
             "duplicates": one.duplicates,
             "conflicts": one.conflicts,
         }

@@ -30,6 +30,8 @@ from openami.quantities.errors import StoreError
 CHECKPOINT_EVERY = 50
 """Log entries between checkpoints; deltalake replays an entry in about 0.3 ms."""
 
+_ACTIONS = frozenset({"commitInfo", "add", "remove", "protocol", "metaData", "txn", "cdc", "domainMetadata"})
+
 
 class DeltaLog:
     """The files of one Delta table as of the last `refresh`, and the only way to change them.
@@ -80,6 +82,11 @@ class DeltaLog:
             files, _entry(folder / "_delta_log", 0), b"".join(orjson.dumps(line) + b"\n" for line in lines)
         )
 
+    @property
+    def log_folder(self) -> Path:
+        """Where the log entries lie."""
+        return self._log
+
     def path(self, entry: FileEntry) -> Path:
         """Where a file of the table lies."""
         return self.folder / entry.path
@@ -100,7 +107,9 @@ class DeltaLog:
                 return True
             found = False
             while (stamp := _stamp(entry := _entry(self._log, self.version + 1))) is not None:
-                self.files = self._apply(entry, dict(self.files))
+                files = dict(self.files)
+                self._apply(entry, files)
+                self.files = files
                 self.version += 1
                 self._stamp = stamp
                 found = True
@@ -191,10 +200,11 @@ class DeltaLog:
         self.refresh()
 
     def _load(self) -> tuple[int, dict[str, FileEntry]]:
+        """Replay the log: what a checkpoint holds by deltalake, the entries after it as `refresh` does."""
+        version = _checkpoint_version(self._log)
         try:
-            table = DeltaTable(self.folder)
+            table = DeltaTable(self.folder, version=version)
             actions = pa.table(table.get_add_actions(flatten=True))
-            version = table.version()
         except (DeltaError, OSError, ValueError) as error:
             raise StoreError(
                 f"the Delta log cannot be read: {error}", where=self._fault(), expected="a complete log"
@@ -214,12 +224,20 @@ class DeltaLog:
                 first_time=row[f"min.{moment}"],
                 last_time=row[f"max.{moment}"],
             )
+        while (entry := _entry(self._log, version + 1)).exists():
+            self._apply(entry, files)
+            version += 1
         return version, files
 
-    def _apply(self, entry: Path, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+    def _apply(self, entry: Path, files: dict[str, FileEntry]) -> None:
         try:
-            for line in entry.read_bytes().splitlines():
+            lines = entry.read_bytes().splitlines()
+            if not lines:
+                raise ValueError("the log entry is empty")
+            for line in lines:
                 action = orjson.loads(line)
+                if unknown := set(action) - _ACTIONS:
+                    raise ValueError(f"unknown action {unknown.pop()!r}")
                 if added := action.get("add"):
                     files[added["path"]] = _entry_of(added, self.definition)
                 elif removed := action.get("remove"):
@@ -228,7 +246,6 @@ class DeltaLog:
             raise StoreError(
                 f"the log entry cannot be read: {error}", where=str(entry), expected="JSON lines of actions"
             ) from error
-        return files
 
     def _fault(self) -> str:
         """The first file of the log that cannot be read; the log's folder when each can."""

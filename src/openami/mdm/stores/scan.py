@@ -7,6 +7,7 @@ never a shorter answer.
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from openami.mdm.stores.tables import FileEntry, TableDefinition, utc_day
+from openami.mdm.stores.tables import FileEntry, TableDefinition, footer_checksum, utc_day
 from openami.quantities.errors import StoreError
 
 _KEPT_FOOTERS = 4096
@@ -216,6 +217,8 @@ class _Reading:
 
     def __enter__(self) -> pq.ParquetFile:
         try:
+            if self._footer is None:
+                _check_footer(self._path)
             # Not memory-mapped: a bad sector is then an error of read(2) and not a SIGBUS.
             self._file = pq.ParquetFile(
                 self._path,
@@ -241,6 +244,17 @@ class _Reading:
             where=str(self._path),
             expected="the Parquet file as it was written (restore it from a copy)",
         )
+
+
+def _check_footer(path: Path) -> None:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 8, 0))
+        length = int.from_bytes(file.read(4), "little") + 8
+        file.seek(max(size - length, 0))
+        checksum = footer_checksum(file.read())
+    if f"{checksum:08x}" != path.stem.rpartition("-")[2]:
+        raise pa.ArrowInvalid("the footer does not match its checksum")
 
 
 _Key = TypeVar("_Key")

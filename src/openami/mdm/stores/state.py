@@ -78,6 +78,7 @@ class StoreState:
         }
         self.commits: dict[int, Commit] = {}
         self.by_batch: dict[str, Commit] = {}
+        self._rows: dict[str, int] = {}
         self._read_commit_files: set[str] = set()
         self._visible: dict[str, tuple[int, int, dict[str, tuple[FileEntry, ...]]]] = {}
         self._generation = self.commit_log.generation
@@ -100,13 +101,15 @@ class StoreState:
             A log or commit file cannot be read.
         """
         with self._mutex:
-            changed = self._snapshot is None
-            if self.commit_log.refresh():
-                self._take_in_commits()
+            changed = self._refresh_commits() or self._snapshot is None
+            while True:
+                # Only now: a table may know more than the commits do, never less.
+                for definition in DATA_TABLES:
+                    changed |= self.logs[definition.name].refresh()
+                if not self._refresh_commits():
+                    break
+                # Once more: a compaction may have merged rows of the commits that came meanwhile.
                 changed = True
-            # Only now: a table may know more than the commits do, never less.
-            for definition in DATA_TABLES:
-                changed |= self.logs[definition.name].refresh()
             if changed or self._snapshot is None:
                 self._snapshot = Snapshot(
                     max(self.commits, default=0),
@@ -179,9 +182,11 @@ class StoreState:
     def _create(self) -> None:
         if DeltaLog.exists(self.root / COMMITS.name):
             return
-        self.root.mkdir(parents=True, exist_ok=True)
+        missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            self.durable.make_folder(folder)
+            self.durable.sync_folder(folder.parent)
         with self._locked():
-            self.durable.sync_folder(self.root.parent)
             # The commits come last: where they are, everything is.
             for definition in (*DATA_TABLES, COMMITS):
                 DeltaLog.create(self.root / definition.name, definition, self.durable)
@@ -206,10 +211,16 @@ class StoreState:
             self.commit_log.sync()
         self._synced_commits = self.commit_log.version
 
+    def _refresh_commits(self) -> bool:
+        if not self.commit_log.refresh():
+            return False
+        self._take_in_commits()
+        return True
+
     def _take_in_commits(self) -> None:
         log, reader = self.commit_log, self.readers[COMMITS.name]
         if log.generation != self._generation:
-            self.commits, self.by_batch, self._read_commit_files = {}, {}, set()
+            self.commits, self.by_batch, self._rows, self._read_commit_files = {}, {}, {}, set()
             self._visible.clear()
             self._generation = log.generation
         for path, entry in log.files.items():
@@ -222,9 +233,26 @@ class StoreState:
             for commit in commits_from_table(table):
                 self._remember(commit)
             self._read_commit_files.add(path)
+        self._check_chain()
+
+    def _check_chain(self) -> None:
+        """Every commit names the one before it, so none can be lost unnoticed."""
+        previous = 0
+        for seq in sorted(self.commits):
+            if self.commits[seq].previous != previous:
+                raise StoreError(
+                    f"commit {seq} follows commit {self.commits[seq].previous}, which is not there",
+                    where=str(self.commit_log.log_folder),
+                    expected="the log as it was written (restore it from a copy)",
+                )
+            previous = seq
 
     def _remember(self, commit: Commit) -> None:
+        if commit.seq in self.commits:
+            return
         self.commits[commit.seq] = commit
+        for table, rows in commit.rows.items():
+            self._rows[table] = self._rows.get(table, 0) + rows
         if commit.door is DoorSide.RAW:
             self.by_batch[commit.batch_id] = commit
 
@@ -241,5 +269,12 @@ class StoreState:
             month: tuple(sorted(entries, key=lambda one: (one.first_seq, one.path)))
             for month, entries in months.items()
         }
+        rows = sum(entry.rows for entries in files.values() for entry in entries)
+        if rows != self._rows.get(definition.name, 0):
+            raise StoreError(
+                f"{definition.name} has {rows} rows, its commits {self._rows.get(definition.name, 0)}",
+                where=str(self.logs[definition.name].log_folder),
+                expected="the log as it was written (restore it from a copy)",
+            )
         self._visible[definition.name] = (version, commits, files)
         return files

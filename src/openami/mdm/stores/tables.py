@@ -1,13 +1,15 @@
 """The tables of the store: their columns, how their rows are sorted, and how they lie in Parquet files.
 
 A file holds rows of one month (``month=2026-10/``), sorted by series, channel and time in row groups of
-`ROW_GROUP` rows, so that one meter's month is found by statistics. Every page carries a checksum. Rule:
-a file is never changed; what it holds is decided by its rows' ``seq`` alone.
+`ROW_GROUP` rows, so that one meter's month is found by statistics. Every page carries a checksum, and
+the file's name that of its footer. Rule: a file is never changed; what it holds is decided by its rows'
+``seq`` alone.
 """
 
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -43,6 +45,7 @@ CONFIRMATION_SCHEMA = pa.schema(
 COMMIT_SCHEMA = pa.schema(
     [
         pa.field("seq", pa.int64(), nullable=False),
+        pa.field("previous", pa.int64(), nullable=False),
         pa.field("batch_id", pa.string(), nullable=False),
         pa.field("digest", pa.string(), nullable=False),
         pa.field("door", pa.string(), nullable=False),
@@ -52,11 +55,14 @@ COMMIT_SCHEMA = pa.schema(
         pa.field("register_reads", pa.int64(), nullable=False),
         pa.field("events", pa.int64(), nullable=False),
         pa.field("evidence", pa.int64(), nullable=False),
+        pa.field("confirmations", pa.int64(), nullable=False),
         pa.field("duplicates", pa.int64(), nullable=False),
         pa.field("conflicts", pa.string(), nullable=False),
     ]
 )
-"""One committed batch. Rows of other tables whose ``seq`` is not here were never acknowledged."""
+"""One committed batch, chained to the one before it, with the number of rows it stored in each table.
+
+Rows of other tables whose ``seq`` is not here were never acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +193,10 @@ def encode(table: pa.Table, definition: TableDefinition, stem: str) -> Iterator[
     for month, part in _by_month(table, definition):
         rows = part.sort_by([(column, "ascending") for column in definition.sort_by])
         for number, start in enumerate(range(0, rows.num_rows, FILE_ROWS)):
-            yield _encode(rows.slice(start, FILE_ROWS), definition, month, f"{stem}-{number}.parquet")
+            yield _encode(rows.slice(start, FILE_ROWS), definition, month, f"{stem}-{number}")
 
 
-def _encode(rows: pa.Table, definition: TableDefinition, month: str, name: str) -> EncodedFile:
+def _encode(rows: pa.Table, definition: TableDefinition, month: str, stem: str) -> EncodedFile:
     sink = io.BytesIO()
     pq.write_table(
         rows,
@@ -207,6 +213,7 @@ def _encode(rows: pa.Table, definition: TableDefinition, month: str, name: str) 
         write_page_checksum=True,
     )
     content = sink.getvalue()
+    name = f"{stem}-{footer_checksum(content):08x}.parquet"
     seq = pc.min_max(rows["seq"]).as_py()
     series = pc.min_max(rows[definition.series_column]).as_py()
     time = pc.min_max(rows[definition.time_column]).as_py()
@@ -223,6 +230,18 @@ def _encode(rows: pa.Table, definition: TableDefinition, month: str, name: str) 
         last_time=time["max"],
     )
     return EncodedFile(content, entry)
+
+
+def footer_checksum(tail: bytes) -> int:
+    """CRC-32 of a Parquet file's footer: statistics and offsets, which no page checksum covers.
+
+    Parameters
+    ----------
+    tail:
+        The file, or enough of its end to hold the footer.
+    """
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    return zlib.crc32(tail[-length:])
 
 
 def _by_month(table: pa.Table, definition: TableDefinition) -> Iterator[tuple[str, pa.Table]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,7 +37,6 @@ def write(state: StoreState, tables: Mapping[str, pa.Table], commit: Commit) -> 
         Nothing of it is visible.
     """
     fold_commits(state)
-    logged = False
     written: list[Path] = []
     try:
         added: list[tuple[TableDefinition, list[FileEntry]]] = []
@@ -46,21 +45,29 @@ def write(state: StoreState, tables: Mapping[str, pa.Table], commit: Commit) -> 
             if rows is not None and rows.num_rows:
                 added.append((definition, write_files(state, definition, rows, commit.seq, written)))
         last = write_files(state, COMMITS, commits_to_table([commit]), commit.seq, written)
-        logged = True
         for definition, entries in added:
             state.logs[definition.name].append(entries)
         state.commit_log.append(last)
-    except OSError:
-        if not logged:
-            for path in written:
-                with contextlib.suppress(OSError):
-                    state.durable.remove(path)
+    except (OSError, StoreError):
+        _discard(state, written)
         raise
     state.take_in(commit, last[0].path)
     for log in state.logs.values():
         # The batch is durable; a checkpoint only makes the next opening quicker.
         with contextlib.suppress(OSError, StoreError):
             log.checkpoint_when_due()
+
+
+def _discard(state: StoreState, written: Sequence[Path]) -> None:
+    """Remove the files of a put that failed, but for those a log entry came to speak of."""
+    with contextlib.suppress(OSError, StoreError):
+        referred = set()
+        for log in state.logs.values():
+            log.refresh()
+            referred |= {log.path(entry) for entry in log.files.values()}
+        for path in written:
+            if path not in referred:
+                state.durable.remove(path)
 
 
 def write_files(
