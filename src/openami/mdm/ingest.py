@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 from openami.mdm.exceptions import ExceptionCase, ExceptionList
 from openami.mdm.stores.store import ReadingStore
@@ -37,6 +37,8 @@ _KIND_OF_EVENT = {
     EventCode.READ_RETRIED: "read_retried",
     EventCode.IDENTITY_MISMATCH: "meter_identity",
 }
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2900, 1, 1, tzinfo=UTC)
 _SUBJECT = re.compile(r"(\S+) (?:at )?(\d{4}-\d{2}-\d{2})")
 _DUPLICATES = """
 SELECT DISTINCT c.seq, r.series_id, r.channel, r.day, r.block_id, r.evidence_id
@@ -107,11 +109,8 @@ class IngestDoor:
         receipts = self._store.receipts()
         by_seq = {receipt.seq: receipt for receipt in receipts}
         events: dict[int, list[Event]] = {}
-        if by_seq:
-            stored = self._store.sql().execute("SELECT min(at), max(at) FROM events").fetchone()
-            if stored is not None and stored[0] is not None:
-                for event in self._store.events(None, stored[0], stored[1], codes=_KIND_OF_EVENT):
-                    events.setdefault(event.seq, []).append(event)
+        for event in self._store.events(None, _EARLIEST, _LATEST, codes=_KIND_OF_EVENT):
+            events.setdefault(event.seq, []).append(event)
         for seq, receipt in by_seq.items():
             cases += self._event_cases(events.get(seq, ()), receipt, zones)
             cases += self._conflict_cases(receipt)

@@ -377,12 +377,13 @@ class _Resolver:
         self.status[measured] = (self.status[measured] & ~np.int32(7)) | np.int32(Quality.SUSPECT)
 
     def _largest_shown(self) -> float:
-        """The largest value to be believed: the connection's, or what the series has shown."""
+        """The largest value to be believed: the connection's, or with headroom what the series has shown."""
         if self.ceiling != UNLIMITED:
             return float(self.ceiling)
         good = self.values[self.present & ~self.flagged]
         own = float(good.max()) if good.size else 0.0
-        return max(own, self.history.largest / self.worth)
+        headroom = max(pack.scaling_headroom for pack in self.packs)
+        return headroom * max(own, self.history.largest / self.worth)
 
     def _scale(self, span: Span, result: Estimate, shown: float) -> None:
         assert span.advance is not None

@@ -41,6 +41,7 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "usage.high_ratio": (1.0, 1000.0),
     "usage.low_ratio": (0.0, 1.0),
     "scaling.k_max": (1.0, 1e6),
+    "scaling.headroom": (1.0, 1e6),
 }
 _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "register_sum.steps": (0, 1000),
@@ -108,6 +109,7 @@ class RulePack:
     equivalent_days: tuple[tuple[int, ...], ...]
     equivalent_days_max_age_days: int
     scaling_k_max: float
+    scaling_headroom: float
     scaling_max_span_days: int
     holidays: frozenset[date]
     sources: Mapping[str, str] = field(repr=False)
@@ -246,6 +248,7 @@ class _Reader:
             equivalent_days=equivalent,
             equivalent_days_max_age_days=wholes["equivalent_days.max_age_days"],
             scaling_k_max=numbers["scaling.k_max"],
+            scaling_headroom=numbers["scaling.headroom"],
             scaling_max_span_days=wholes["scaling.max_span_days"],
             holidays=holidays,
             sources=self.sources,
