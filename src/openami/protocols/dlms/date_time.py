@@ -166,27 +166,29 @@ def instants_of(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.datetime64]:
     """
     if octets.ndim != 2 or octets.shape[1] != 12:
         raise RemoteProtocolError(f"date-times of shape {octets.shape}", expected="(n, 12)")
-    wide = octets.astype(np.int64)
-    year = wide[:, 0] << 8 | wide[:, 1]
-    month, day, hour, minute = wide[:, 2], wide[:, 3], wide[:, 5], wide[:, 6]
-    second = np.where(wide[:, 7] == UNSPECIFIED, 0, wide[:, 7])
-    hundredths = np.where(wide[:, 8] == UNSPECIFIED, 0, wide[:, 8])
-    deviation = (wide[:, 9] << 8 | wide[:, 10]) - ((wide[:, 9] & 0x80) << 9)
-    first = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    days_in_month = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
-    regular = (hour < 24) | ((hour == 24) & (minute + second + hundredths == 0))
+    wide = np.ascontiguousarray(octets.T).astype(np.int64)
+    year = wide[0] << 8 | wide[1]
+    month, day, hour, minute, second, hundredths = wide[2], wide[3], wide[5], wide[6], wide[7], wide[8]
+    second[second == UNSPECIFIED] = 0
+    hundredths[hundredths == UNSPECIFIED] = 0
+    deviation = wide[9] << 8 | wide[10]
+    deviation -= (deviation & 0x8000) << 1
+    first = ((year - 1970) * 12 + month - 1).astype("datetime64[M]").astype("datetime64[D]")
+    in_day = (hour * 60 + minute) * 6_000 + second * 100 + hundredths
+    fields = (month - 1 < 12) & (month > 0) & (day > 0) & (minute < 60) & (second < 60) & (hundredths < 100)
     valid = (
-        (year >= 1) & (year <= 9999) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= days_in_month)
-        & regular & (minute < 60) & (second < 60) & (hundredths < 100) & (deviation != UNSPECIFIED_DEVIATION)
-    )  # fmt: skip
+        fields & (in_day <= 8_640_000) & (year > 0) & (year < 10_000) & (deviation != UNSPECIFIED_DEVIATION)
+    )
+    if (day > 28).any():
+        days_in_month = (first.astype("datetime64[M]") + 1).astype("datetime64[D]") - first
+        valid &= day <= days_in_month.astype(np.int64)
     if not valid.all():
         row = int(np.argmin(valid))
         raise RemoteProtocolError(
             f"date-time {octets[row].tobytes().hex()} names no instant", where=f"row {row}"
         )
-    micros = (((hour * 60 + minute + deviation) * 60 + second) * 100 + hundredths) * 10_000
-    days = first.astype("datetime64[D]") + (day - 1)
-    instants: npt.NDArray[np.datetime64] = days.astype("datetime64[us]") + micros.astype("timedelta64[us]")
+    micros = ((day - 1) * 8_640_000 + in_day + deviation * 6_000) * 10_000
+    instants: npt.NDArray[np.datetime64] = first.astype("datetime64[us]") + micros.astype("timedelta64[us]")
     return instants
 
 

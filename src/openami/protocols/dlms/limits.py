@@ -15,6 +15,9 @@ MAX_COMPACT_NODES_PER_OCTET = 16
 MAX_REASSEMBLED = 4 << 20
 """Octets of one value after block transfer."""
 
+MAX_SET_VALUE = 1 << 18
+"""Octets of one value that a client may set in blocks; nothing that a meter stores is longer."""
+
 MAX_PDU = 65_535
 """Largest APDU that the wrapper can carry (IEC 62056-47: 16-bit length)."""
 

@@ -56,7 +56,7 @@ from openami.protocols.dlms.initiate import (
 )
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext, AssociationLn
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
-from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED, MIN_PDU
+from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED, MAX_SET_VALUE, MIN_PDU
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
 from openami.protocols.dlms.results import (
     AccessError,
@@ -321,7 +321,7 @@ class ServerAssociation:
         if long is None:
             result = AccessResult.NO_LONG_SET_IN_PROGRESS
             return SetResponseLast(request.invoke, result, request.block).to_bytes()
-        if request.block != long.block + 1 or len(long.data) + len(request.data) > MAX_REASSEMBLED:
+        if request.block != long.block + 1 or len(long.data) + len(request.data) > MAX_SET_VALUE:
             self._long_set = None
             wrong = request.block != long.block + 1
             result = AccessResult.DATA_BLOCK_NUMBER_INVALID if wrong else AccessResult.LONG_SET_ABORTED
