@@ -311,7 +311,7 @@ class BillRun:
         usage = usage_of_finals(counted, point.zone, begin, last_day, point.capacity_w)
         tariffs = tuple(
             PinnedTariff(
-                part.tariff.tariff_id,
+                document.document_id,
                 document.version,
                 document.valid_from,
                 document.sha256,

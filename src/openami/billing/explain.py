@@ -107,12 +107,14 @@ def explain(bill: Bill, tariffs: Sequence[Tariff], store: ReadingStore, line_no:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chain:
-    """Readings of one bill, fetched once a channel."""
+    """Readings of one bill; what was fetched once is kept."""
 
     bill: Bill
     tariffs: tuple[Tariff, ...]
     store: ReadingStore
     fetched: dict[tuple[ObisCode, date, date], list[IntervalBlock]] = field(default_factory=dict)
+    raws: dict[tuple[str, ...], dict[str, IntervalBlock]] = field(default_factory=dict)
+    proofs: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
 
     def bill_node(self) -> Node:
         bill, pins = self.bill, self.bill.pins
@@ -337,7 +339,9 @@ class _Chain:
     def _raw(self, final: IntervalBlock, index: int) -> tuple[Node, ...]:
         """Raw versions a final was made of."""
         start = final.day.interval_start(index, final.interval_s)
-        found = self.store.blocks(final.sources)
+        found = self.raws.get(final.sources)
+        if found is None:
+            found = self.raws[final.sources] = self.store.blocks(final.sources)
         return tuple(self._raw_node(block_id, found.get(block_id), start) for block_id in final.sources)
 
     def _raw_node(self, block_id: str, raw: IntervalBlock | None, start: datetime) -> Node:
@@ -362,9 +366,12 @@ class _Chain:
         )
 
     def _evidence(self, raw: IntervalBlock) -> tuple[Node, ...]:
-        if raw.evidence_id is None:
+        wanted = raw.evidence_id
+        if wanted is None:
             return ()
-        return tuple(_evidence_node(item) for item in self.store.evidence([raw.evidence_id]).values())
+        if wanted not in self.proofs:
+            self.proofs[wanted] = tuple(self.store.evidence([wanted]).values())
+        return tuple(_evidence_node(item) for item in self.proofs[wanted])
 
     def _rates(self, item: Determinant, line: Line) -> tuple[RateIndex, int]:
         """Rate of each interval of the determinant's days, and the rate it counts (-1: all)."""
