@@ -20,7 +20,7 @@ request. Everything else raises `RemoteProtocolError` and breaks the association
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from openami.protocols.dlms.acse import (
     AssociationRequest,
@@ -68,7 +68,7 @@ from openami.protocols.dlms.results import (
     AssociationResult,
     ServiceRefusedError,
 )
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.wrapper import WrapperChannel
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 T = TypeVar("T")
@@ -81,8 +81,20 @@ _SET_HEADER = 32
 """Octets of a SET request besides its data, at most (no selector in blocks)."""
 
 
+class Channel(Protocol):
+    """Framing between the association and the bytes of a transport (TCP wrapper, later HDLC)."""
+
+    def outgoing(self, apdu: bytes) -> bytes:
+        """Bytes to send for an APDU."""
+        ...
+
+    def incoming(self, data: bytes) -> list[bytes]:
+        """APDUs completed by received bytes; raises `RemoteProtocolError`."""
+        ...
+
+
 class Association:
-    """An association with one logical device over the TCP wrapper.
+    """An association with one logical device.
 
     Invariant: at most one operation runs at a time; ``state`` follows `association_state.TRANSITIONS`.
 
@@ -100,6 +112,8 @@ class Association:
         Largest answer put together from blocks.
     conformance:
         Services proposed.
+    channel:
+        Framing; None for the TCP wrapper between the two wPorts.
     """
 
     def __init__(
@@ -111,17 +125,15 @@ class Association:
         max_pdu: int = MAX_PDU,
         max_reassembled: int = MAX_REASSEMBLED,
         conformance: Conformance = SUPPORTED,
+        channel: Channel | None = None,
     ) -> None:
         if not 0 <= max_pdu <= MAX_PDU:
             raise LocalProtocolError(f"a PDU size of {max_pdu}", expected=f"0 .. {MAX_PDU}")
-        self._server = server
-        self._client = client
+        self._channel = channel or WrapperChannel(client, server)
         self._password = password
         self._max_pdu = max_pdu
         self._max_reassembled = max_reassembled
         self._proposed = conformance
-        self._decoder = WrapperDecoder()
-        self._frames: list[Frame] = []
         self._invoke = 0
         self._state = State.IDLE
         self._conformance = Conformance(0)
@@ -280,27 +292,20 @@ class Association:
 
     def _exchange(self, apdu: bytes) -> Operation[Apdu]:
         """Send an APDU, give the one that answers it; notifications in between are kept apart."""
-        data = yield Frame(self._client, self._server, apdu).to_bytes()
-        while True:
-            for event in self._decoder.feed(data):
-                if isinstance(event, RemoteProtocolError):
-                    raise event
-                self._frames.append(event)
-            while self._frames:
-                frame = self._frames.pop(0)
-                if (frame.source, frame.destination) != (self._server, self._client):
-                    raise RemoteProtocolError(
-                        f"frame from wPort {frame.source} to {frame.destination}",
-                        expected=f"{self._server} to {self._client}",
-                    )
-                answer = decode_apdu(frame.apdu)
-                if isinstance(answer, DataNotification | EventNotification):
-                    self._notifications.append(answer)
-                    continue
-                if self._frames:
+        data = yield self._channel.outgoing(apdu)
+        answer: Apdu | None = None
+        while answer is None:
+            for received in self._channel.incoming(data):
+                if answer is not None:
                     raise RemoteProtocolError("a second answer to one request")
-                return answer
-            data = yield b""
+                arrived = decode_apdu(received)
+                if isinstance(arrived, DataNotification | EventNotification):
+                    self._notifications.append(arrived)
+                else:
+                    answer = arrived
+            if answer is None:
+                data = yield b""
+        return answer
 
     def _request(self, apdu: bytes, invoke: int) -> Operation[Apdu]:
         """Exchange of a confirmed service: the answer carries the invoke id, or refuses the service."""

@@ -86,3 +86,44 @@ class WrapperDecoder:
             self.broken = True
             return RemoteProtocolError(f"the stream ended {len(self._buffer)} octets into a frame")
         return None
+
+
+class WrapperChannel:
+    """APDUs between one client and one logical device on a TCP stream: the client's framing.
+
+    Parameters
+    ----------
+    client, server:
+        Their wPorts.
+    """
+
+    __slots__ = ("_client", "_decoder", "_server")
+
+    def __init__(self, client: int, server: int) -> None:
+        self._client = client
+        self._server = server
+        self._decoder = WrapperDecoder()
+
+    def outgoing(self, apdu: bytes) -> bytes:
+        """Bytes to send for an APDU."""
+        return Frame(self._client, self._server, apdu).to_bytes()
+
+    def incoming(self, data: bytes) -> list[bytes]:
+        """APDUs completed by received bytes.
+
+        Raises
+        ------
+        RemoteProtocolError
+            A header is wrong, or a frame belongs to somebody else.
+        """
+        apdus: list[bytes] = []
+        for event in self._decoder.feed(data):
+            if isinstance(event, RemoteProtocolError):
+                raise event
+            if (event.source, event.destination) != (self._server, self._client):
+                raise RemoteProtocolError(
+                    f"frame from wPort {event.source} to {event.destination}",
+                    expected=f"{self._server} to {self._client}",
+                )
+            apdus.append(event.apdu)
+        return apdus
