@@ -169,155 +169,173 @@ def test_an_exchange_inside_an_interval_is_one_revision(registry: Registry) -> N
     assert [row.meter_id for row in registry.installations(usage_point_id="UP-1")] == ["M-1", "M-9", "M-2"]
 
 
-@pytest.mark.parametrize(
-    ("usage_point_id", "meter", "at", "told"),
-    [
-        ("UP-9", "M-2", JUNE, "unknown usage point UP-9"),
-        ("UP-2", "M-2", JUNE, r"UP-2: no meter to take down at 2024-06-01T00:00:00Z: there is none"),
-        ("UP-1", "M-2", START, r"there is installation of meter M-1 at UP-1 from 2024-01-01T00:00:00Z"),
-        ("UP-1", "M-2", START - timedelta(1), "there is none"),
-        ("UP-1", "M-9", JUNE, "unknown meter M-9"),
-        ("UP-1", "M-3", JUNE, "meter M-3: .* at UP-A .* overlaps .* at UP-1"),
-        ("UP-1", "M-2", datetime(2024, 6, 1), "naive instant"),
-    ],
-)
+IMPOSSIBLE = [
+    ("UP-9", "M-2", JUNE, "unknown usage point UP-9"),
+    ("UP-2", "M-2", JUNE, r"UP-2: no meter to take down at 2024-06-01T00:00:00Z: there is none"),
+    ("UP-1", "M-2", START, r"there is installation of meter M-1 at UP-1 from 2024-01-01T00:00:00Z"),
+    ("UP-1", "M-2", START - timedelta(1), "there is none"),
+    ("UP-1", "M-9", JUNE, "unknown meter M-9"),
+    ("UP-1", "M-3", JUNE, "meter M-3: .* at UP-A .* overlaps .* at UP-1"),
+    ("UP-1", "M-2", datetime(2024, 6, 1), "naive instant"),
+]
+
+
 def test_an_impossible_exchange_is_refused_and_the_old_meter_stays(
-    registry: Registry, usage_point_id: str, meter: str, at: datetime, told: str
+    registry: Registry, subtests: pytest.Subtests
 ) -> None:
     registry.record([*WORLD, Installation("M-3", "UP-A", START)], **BY)
-    with pytest.raises(RegistryError, match=told):
-        registry.exchange_meter(usage_point_id, meter, at, **BY)
+    for usage_point_id, meter, at, told in IMPOSSIBLE:
+        with subtests.test(told), pytest.raises(RegistryError, match=told):
+            registry.exchange_meter(usage_point_id, meter, at, **BY)
     assert registry.revision == 1
     assert registry.installations(usage_point_id="UP-1") == [WORLD[9]]
 
 
-@pytest.mark.parametrize(
-    ("entities", "faults"),
-    [
-        (
-            [Installation("M-2", "UP-1", JUNE)],
-            [
-                "usage point UP-1: installation of meter M-1 at UP-1 from 2024-01-01T00:00:00Z"
-                " overlaps installation of meter M-2 at UP-1 from 2024-06-01T00:00:00Z"
-            ],
-        ),
-        (
-            [Installation("M-1", "UP-2", START - timedelta(1), START + timedelta(microseconds=1))],
-            [
-                "meter M-1: installation of meter M-1 at UP-2 from 2023-12-31T00:00:00Z to"
-                " 2024-01-01T00:00:00.000001Z overlaps installation of meter M-1 at UP-1"
-                " from 2024-01-01T00:00:00Z"
-            ],
-        ),
-        (
-            [Agreement("G-2", "K-1", "UP-1", "flat", date(2023, 1, 1), date(2024, 1, 2))],
-            [
-                "usage point UP-1: agreement G-2 at UP-1 from 2023-01-01 to 2024-01-02"
-                " overlaps agreement G-1 at UP-1 from 2024-01-01"
-            ],
-        ),
-        (
-            [Multiplier("M-1", 1, 1, 1, 1, START, JULY), Multiplier("M-1", 2, 1, 1, 1, JUNE)],
-            [
-                "meter M-1: multiplier of meter M-1 from 2024-01-01T00:00:00Z to 2024-07-01T00:00:00Z"
-                " overlaps multiplier of meter M-1 from 2024-06-01T00:00:00Z"
-            ],
-        ),
-        (
-            [Account("K-2", "C-9", "GBP"), Agreement("G-2", "K-9", "UP-9", "flat", date(2024, 1, 1))],
-            [
-                "account K-2: unknown customer C-9",
-                "agreement G-2 at UP-9 from 2024-01-01: unknown account K-9",
-                "agreement G-2 at UP-9 from 2024-01-01: unknown usage point UP-9",
-            ],
-        ),
-        (
-            [replace(a_point("UP-A"), kind="customer")],
-            ["transformer area A-1: usage point UP-A is of kind customer, not area"],
-        ),
-        (
-            [TransformerArea("A-2", "Hill", None, "UP-1")],
-            ["transformer area A-2: usage point UP-1 is of kind customer, not area"],
-        ),
-        (
-            [a_meter("M-4"), replace(a_meter("M-4"), digits=6)],
-            ["meter M-4: twice in one call, and not the same"],
-        ),
-        (
-            [
-                replace(a_meter("M-4"), interval_s=700, zone="Europe/Lodnon", port=70_000),
-                replace(a_meter("M-5"), digits=0, exponent=40, channels=(IMPORT_INTERVAL, IMPORT_INTERVAL)),
-                replace(a_meter(" M-6"), model="", logical_device=-1, host="a b"),
-            ],
-            [
-                "meter M-4: port 70000 is not within 0 .. 65535",
-                "meter M-4: unknown time zone 'Europe/Lodnon' (expected: an IANA name as Europe/Berlin)",
-                "meter M-4: interval_s 700 does not divide an hour",
-                "meter M-5: digits 0 is not within 1 .. 18",
-                "meter M-5: exponent 40 is not within -12 .. 12",
-                "meter M-5: a channel twice in 1-0:1.29.0, 1-0:1.29.0",
-                "meter  M-6: meter_id ' M-6' is not an identifier (printable, no blanks around it)",
-                "meter  M-6: model is empty",
-                "meter  M-6: logical_device -1 is not within 0 .. 65535",
-            ],
-        ),
-        (
-            [
-                Multiplier("M-1", 0, -5, 2**63, 1, JULY, JUNE),
-                replace(a_point("UP-3"), capacity_w=0, kind="shop", customer_class=""),  # type: ignore[arg-type]
-                Customer("C-2", "nul \x00"),
-                Account("K-2", "C-1", "euro"),
-            ],
-            [
-                "multiplier of meter M-1 from 2024-07-01T00:00:00Z to 2024-06-01T00:00:00Z:"
-                " valid_to 2024-06-01T00:00:00Z is not after valid_from",
-                *(
-                    "multiplier of meter M-1 from 2024-07-01T00:00:00Z to 2024-06-01T00:00:00Z: "
-                    f"{name} is not within 1 .. 9223372036854775807"
-                    for name in ("ct_numerator 0", "ct_denominator -5", "vt_numerator 9223372036854775808")
-                ),
-                "usage point UP-3: kind 'shop' is neither customer nor area",
-                "usage point UP-3: capacity_w 0 is not within 1 .. 9223372036854775807",
-                "usage point UP-3: customer_class is empty",
-                "customer C-2: name 'nul \\x00' has a character that is no text",
-                "account K-2: currency 'euro' is not a code of ISO 4217 as EUR",
-            ],
-        ),
-        (
-            [
-                replace(a_meter("M-4"), valid_from=datetime(2024, 1, 1)),
-                Installation("M-4", "UP-2", datetime(2024, 1, 1)),
-                Installation("M-4", "UP-2", START, START),
-                Agreement("G-2", "K-1", "UP-2", "flat", START),
-            ],
-            [
-                "meter M-4:"
-                " valid_from datetime.datetime(2024, 1, 1, 0, 0) is not an instant with a time zone",
-                "installation of meter M-4 at UP-2 from 2024-01-01T00:00:00:"
-                " valid_from datetime.datetime(2024, 1, 1, 0, 0) is not an instant with a time zone",
-                "installation of meter M-4 at UP-2 from 2024-01-01T00:00:00Z to 2024-01-01T00:00:00Z:"
-                " valid_to 2024-01-01T00:00:00Z is not after valid_from",
-                "agreement G-2 at UP-2 from 2024-01-01T00:00:00Z: valid_from datetime.datetime(2024, 1, 1, 0,"
-                " 0, tzinfo=datetime.timezone.utc) is not a civil day",
-            ],
-        ),
-    ],
-    ids=[
-        "installations of a usage point", "installations of a meter", "agreements", "multipliers",
-        "references", "area meter made a customer", "customer made an area meter", "twice", "meter values",
-        "other values", "moments",
-    ],
-)  # fmt: skip
+FAULTS: list[tuple[str, list[Entity], list[str]]] = [
+    (
+        "installation of a usage point",
+        [Installation("M-2", "UP-1", JUNE)],
+        [
+            "usage point UP-1: installation of meter M-1 at UP-1 from 2024-01-01T00:00:00Z"
+            " overlaps installation of meter M-2 at UP-1 from 2024-06-01T00:00:00Z"
+        ],
+    ),
+    (
+        "installations of a usage point",
+        [Installation("M-2", "UP-1", JUNE, JULY), Installation("M-3", "UP-1", JULY)],
+        [
+            "usage point UP-1: installation of meter M-1 at UP-1 from 2024-01-01T00:00:00Z overlaps"
+            " installation of meter M-2 at UP-1 from 2024-06-01T00:00:00Z to 2024-07-01T00:00:00Z",
+            "usage point UP-1: installation of meter M-1 at UP-1 from 2024-01-01T00:00:00Z overlaps"
+            " installation of meter M-3 at UP-1 from 2024-07-01T00:00:00Z",
+        ],
+    ),
+    (
+        "installations of a meter",
+        [Installation("M-1", "UP-2", START - timedelta(1), START + timedelta(microseconds=1))],
+        [
+            "meter M-1: installation of meter M-1 at UP-2 from 2023-12-31T00:00:00Z to"
+            " 2024-01-01T00:00:00.000001Z overlaps installation of meter M-1 at UP-1"
+            " from 2024-01-01T00:00:00Z"
+        ],
+    ),
+    (
+        "agreements",
+        [Agreement("G-2", "K-1", "UP-1", "flat", date(2023, 1, 1), date(2024, 1, 2))],
+        [
+            "usage point UP-1: agreement G-2 at UP-1 from 2023-01-01 to 2024-01-02"
+            " overlaps agreement G-1 at UP-1 from 2024-01-01"
+        ],
+    ),
+    (
+        "multipliers",
+        [Multiplier("M-1", 1, 1, 1, 1, START, JULY), Multiplier("M-1", 2, 1, 1, 1, JUNE)],
+        [
+            "meter M-1: multiplier of meter M-1 from 2024-01-01T00:00:00Z to 2024-07-01T00:00:00Z"
+            " overlaps multiplier of meter M-1 from 2024-06-01T00:00:00Z"
+        ],
+    ),
+    (
+        "references",
+        [Account("K-2", "C-9", "GBP"), Agreement("G-2", "K-9", "UP-9", "flat", date(2024, 1, 1))],
+        [
+            "account K-2: unknown customer C-9",
+            "agreement G-2 at UP-9 from 2024-01-01: unknown account K-9",
+            "agreement G-2 at UP-9 from 2024-01-01: unknown usage point UP-9",
+        ],
+    ),
+    (
+        "area meter made a customer",
+        [replace(a_point("UP-A"), kind="customer")],
+        ["transformer area A-1: usage point UP-A is of kind customer, not area"],
+    ),
+    (
+        "customer made an area meter",
+        [TransformerArea("A-2", "Hill", None, "UP-1")],
+        ["transformer area A-2: usage point UP-1 is of kind customer, not area"],
+    ),
+    (
+        "twice",
+        [a_meter("M-4"), replace(a_meter("M-4"), digits=6)],
+        ["meter M-4: twice in one call, and not the same"],
+    ),
+    (
+        "meter values",
+        [
+            replace(a_meter("M-4"), interval_s=700, zone="Europe/Lodnon", port=70_000),
+            replace(a_meter("M-5"), digits=0, exponent=40, channels=(IMPORT_INTERVAL, IMPORT_INTERVAL)),
+            replace(a_meter(" M-6"), model="", logical_device=-1, host="a b"),
+        ],
+        [
+            "meter M-4: port 70000 is not within 0 .. 65535",
+            "meter M-4: unknown time zone 'Europe/Lodnon' (expected: an IANA name as Europe/Berlin)",
+            "meter M-4: interval_s 700 does not divide an hour",
+            "meter M-5: digits 0 is not within 1 .. 18",
+            "meter M-5: exponent 40 is not within -12 .. 12",
+            "meter M-5: a channel twice in 1-0:1.29.0, 1-0:1.29.0",
+            "meter  M-6: meter_id ' M-6' is not an identifier (printable, no blanks around it)",
+            "meter  M-6: model is empty",
+            "meter  M-6: logical_device -1 is not within 0 .. 65535",
+        ],
+    ),
+    (
+        "other values",
+        [
+            Multiplier("M-1", 0, -5, 2**63, 1, JULY, JUNE),
+            replace(a_point("UP-3"), capacity_w=0, kind="shop", customer_class=""),  # type: ignore[arg-type]
+            Customer("C-2", "nul \x00"),
+            Account("K-2", "C-1", "euro"),
+        ],
+        [
+            "multiplier of meter M-1 from 2024-07-01T00:00:00Z to 2024-06-01T00:00:00Z:"
+            " valid_to 2024-06-01T00:00:00Z is not after valid_from",
+            *(
+                "multiplier of meter M-1 from 2024-07-01T00:00:00Z to 2024-06-01T00:00:00Z: "
+                f"{name} is not within 1 .. 9223372036854775807"
+                for name in ("ct_numerator 0", "ct_denominator -5", "vt_numerator 9223372036854775808")
+            ),
+            "usage point UP-3: kind 'shop' is neither customer nor area",
+            "usage point UP-3: capacity_w 0 is not within 1 .. 9223372036854775807",
+            "usage point UP-3: customer_class is empty",
+            "customer C-2: name 'nul \\x00' has a character that is no text",
+            "account K-2: currency 'euro' is not a code of ISO 4217 as EUR",
+        ],
+    ),
+    (
+        "moments",
+        [
+            replace(a_meter("M-4"), valid_from=datetime(2024, 1, 1)),
+            Installation("M-4", "UP-2", datetime(2024, 1, 1)),
+            Installation("M-4", "UP-2", START, START),
+            Agreement("G-2", "K-1", "UP-2", "flat", START),
+        ],
+        [
+            "meter M-4: valid_from datetime.datetime(2024, 1, 1, 0, 0) is not an instant with a time zone",
+            "installation of meter M-4 at UP-2 from 2024-01-01T00:00:00:"
+            " valid_from datetime.datetime(2024, 1, 1, 0, 0) is not an instant with a time zone",
+            "installation of meter M-4 at UP-2 from 2024-01-01T00:00:00Z to 2024-01-01T00:00:00Z:"
+            " valid_to 2024-01-01T00:00:00Z is not after valid_from",
+            "agreement G-2 at UP-2 from 2024-01-01T00:00:00Z: valid_from datetime.datetime(2024, 1, 1, 0,"
+            " 0, tzinfo=datetime.timezone.utc) is not a civil day",
+        ],
+    ),
+]
+
+
 def test_all_faults_of_a_call_are_told_and_nothing_of_it_is_stored(
-    registry: Registry, entities: list[Entity], faults: list[str]
+    registry: Registry, subtests: pytest.Subtests
 ) -> None:
     registry.record(WORLD, **BY)
-    with pytest.raises(RegistryError) as caught:
-        registry.record([a_meter("M-8"), *entities], **BY)
-    expected = faults if len(faults) == 1 else [f"{len(faults)} faults, nothing was recorded:", *faults]
-    assert str(caught.value).split("\n- ") == expected
-    assert registry.revision == 1
-    assert registry.meters() == WORLD[:3]
+    for name, entities, faults in FAULTS:
+        with subtests.test(name):
+            with pytest.raises(RegistryError) as caught:
+                registry.record([a_meter("M-8"), *entities], **BY)
+            expected = (
+                faults if len(faults) == 1 else [f"{len(faults)} faults, nothing was recorded:", *faults]
+            )
+            assert str(caught.value).split("\n- ") == expected
+            assert registry.revision == 1
+            assert registry.meters() == WORLD[:3]
 
 
 def test_neighbours_do_not_overlap(registry: Registry) -> None:
@@ -411,26 +429,24 @@ def test_instants_of_any_zone_are_the_same_instant(registry: Registry) -> None:
         assert row.valid_from.utcoffset() == timedelta(0)
 
 
-@pytest.mark.parametrize(
-    ("read", "told"),
-    [
-        (lambda registry: registry.meter("M-9"), "registry revision 1: unknown meter M-9"),
-        (lambda registry: registry.meter("M-1", revision=0), "registry revision 0: unknown meter M-1"),
-        (lambda registry: registry.meter("M-1", revision=2), r"no registry revision 2 \(expected: 0 .. 1\)"),
-        (lambda registry: registry.meters(revision=-1), "no registry revision -1"),
-        (lambda registry: registry.usage_point("UP-9"), "unknown usage point UP-9"),
-        (lambda registry: registry.area("A-9"), "unknown transformer area A-9"),
-        (lambda registry: registry.customer("C-9"), "unknown customer C-9"),
-        (lambda registry: registry.account("K-9"), "unknown account K-9"),
-        (lambda registry: registry.agreement("G-9"), "unknown agreement G-9"),
-    ],
-)
-def test_what_is_not_there_is_named(
-    registry: Registry, read: Callable[[Registry], object], told: str
-) -> None:
+NOT_THERE: list[tuple[Callable[[Registry], object], str]] = [
+    (lambda registry: registry.meter("M-9"), "registry revision 1: unknown meter M-9"),
+    (lambda registry: registry.meter("M-1", revision=0), "registry revision 0: unknown meter M-1"),
+    (lambda registry: registry.meter("M-1", revision=2), r"no registry revision 2 \(expected: 0 .. 1\)"),
+    (lambda registry: registry.meters(revision=-1), "no registry revision -1"),
+    (lambda registry: registry.usage_point("UP-9"), "unknown usage point UP-9"),
+    (lambda registry: registry.area("A-9"), "unknown transformer area A-9"),
+    (lambda registry: registry.customer("C-9"), "unknown customer C-9"),
+    (lambda registry: registry.account("K-9"), "unknown account K-9"),
+    (lambda registry: registry.agreement("G-9"), "unknown agreement G-9"),
+]
+
+
+def test_what_is_not_there_is_named(registry: Registry, subtests: pytest.Subtests) -> None:
     registry.record(WORLD, **BY)
-    with pytest.raises(RegistryError, match=told):
-        read(registry)
+    for read, told in NOT_THERE:
+        with subtests.test(told), pytest.raises(RegistryError, match=told):
+            read(registry)
 
 
 def test_a_document_is_in_force_from_its_day_until_the_next_version(registry: Registry) -> None:

@@ -102,16 +102,14 @@ def open_database(url: str) -> sa.Engine:
         raise RegistryError("database URL not understood", expected=_EXPECTED_URL) from None
     where = parsed.render_as_string(hide_password=True)
     engine = _create_engine(parsed, where)
-    try:
-        with database_errors(where):
-            if engine.dialect.name == "sqlite":
-                _set_wal(engine)
-            _migrate(engine, where)
-            if engine.dialect.name == "sqlite" and parsed.database:
-                _sync_folder(Path(parsed.database).parent)
-    except BaseException:
-        engine.dispose()
-        raise
+    with contextlib.ExitStack() as on_failure, database_errors(where):
+        on_failure.callback(engine.dispose)
+        if engine.dialect.name == "sqlite":
+            _set_wal(engine)
+        _migrate(engine, where)
+        if engine.dialect.name == "sqlite":
+            _sync_folder(Path(str(parsed.database)).parent)
+        on_failure.pop_all()
     return engine
 
 

@@ -2,7 +2,7 @@
 
 What was known at a revision never changes, so a snapshot is immutable and may be shared and kept. A newer
 one is derived from an older one by the rows that were superseded and recorded in between; only the indexes
-those rows touch are copied. Memory: about 2 kB for a customer with meter, usage point, installation,
+those rows touch are copied. Memory: about 3 kB for a customer with meter, usage point, installation,
 account and agreement.
 
 The rule never to be broken: a snapshot answers from what it was given; it reads neither clock nor database.

@@ -180,7 +180,7 @@ END $$
 
 
 def _forbid_change(table: str, fixed: list[str]) -> None:
-    """Refuse DELETE, and UPDATE of anything but a superseded_revision that is still null.
+    """Refuse DELETE and TRUNCATE, and UPDATE of anything but a superseded_revision that is still null.
 
     ``fixed`` are the columns that never change; empty means all of them.
     """
@@ -200,3 +200,8 @@ def _forbid_change(table: str, fixed: list[str]) -> None:
             op.execute(f"{head} EXECUTE FUNCTION openami_append_only()")
         else:
             op.execute(f"{head} BEGIN SELECT RAISE(ABORT, 'table {table} is append-only'); END")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION openami_append_only()"
+        )
