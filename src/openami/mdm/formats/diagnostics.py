@@ -250,11 +250,10 @@ class DiagnosticLog:
 
     def listed(self) -> tuple[Diagnostic, ...]:
         """All faults by line; faults of the file as a whole come last."""
+        beyond = {key: count - LISTED_PER_CODE for key, count in self._counts.items()}
         more = [
-            Diagnostic(
-                None, severity, code, f"{count - LISTED_PER_CODE} more of the kind {code}", count=count
-            )
-            for (code, severity), count in self._counts.items()
-            if count > LISTED_PER_CODE
+            Diagnostic(None, severity, code, f"{count} more of the kind {code}", count=count)
+            for (code, severity), count in beyond.items()
+            if count > 0
         ]
         return tuple(sorted(self._listed + more, key=lambda item: (item.line is None, item.line or 0)))

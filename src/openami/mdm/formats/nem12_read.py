@@ -331,12 +331,17 @@ class _Reader:
             elif len(fields) < 6:
                 day.good &= not log.deviation(line, "missing_fields", f"{len(fields)} fields", "6 fields")
             first, last = (_ordinal(text) for text in fields[1:3])
-            reason = fields[4] if len(fields) > 4 else b""
-            status = mdff.status_of(fields[3], reason)
         except FieldFaultError as fault:
             log.error(line, fault.code, fault.message, fault.expected)
             day.good = False
             return
+        reason = fields[4] if len(fields) > 4 else b""
+        status = MISSING
+        try:
+            status = mdff.status_of(fields[3], reason)
+        except FieldFaultError as fault:
+            log.error(line, fault.code, fault.message, fault.expected)
+            day.good = False
         if mdff.needs_reason(fields[3]) and not reason:
             day.good &= not log.deviation(
                 line, "reason_missing", f"{shown(fields[3])} without a reason", "0 .. 99"

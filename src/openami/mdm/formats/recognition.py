@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -202,7 +204,7 @@ def _unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
     budget = MAX_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [item for item in archive.infolist() if not item.is_dir()]
+            members = [item for item in archive.infolist() if not item.filename.endswith("/")]
             if len(members) > MAX_MEMBERS:
                 raise FormatError(f"{len(members)} files", where=name, expected=f"at most {MAX_MEMBERS}")
             for item in members:
@@ -215,8 +217,8 @@ def _unzip(data: bytes, name: str) -> list[tuple[str, bytes]]:
                     )
                 found.append((item.filename.rsplit("/", 1)[-1], content))
     except (
-        zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError, ValueError,
-        OverflowError,
+        zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError,
+        NotImplementedError, RuntimeError, ValueError, OverflowError, IndexError,
     ) as fault:  # fmt: skip
         raise FormatError(
             f"broken zip: {fault}", where=name, expected="a whole, unencrypted zip file"
