@@ -7,6 +7,7 @@ annotates the day; it removes nothing.
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import lru_cache
 
 
 class Check(IntFlag):
@@ -31,6 +32,7 @@ class Check(IntFlag):
     ESTIMATION_REFUSED = 1 << 15
 
 
+@lru_cache(maxsize=4096)
 def check_names(bits: int) -> tuple[str, ...]:
     """Names of the bits that are set, lowest first: ``("gap", "spike")``."""
     return tuple(check.name.lower() for check in Check if check & bits and check.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class Part:
     factors: tuple[tuple[int, Fraction], ...]
 
 
+@lru_cache(maxsize=1024)
 def decimal_places(factor: Fraction) -> int:
     """Decimal places a factor needs to be whole: 0 for 200, 3 for 1/8.
 
@@ -143,7 +145,7 @@ def _block(
         own_status = part.resolution.status[where]
         values += _multiplied(part, where, exponent)
         both = served & inside
-        joined = worse_status(status[both], own_status[both])
+        joined = worse_status(status[both], own_status[both]) if both.any() else own_status[both]
         status[inside] = own_status[inside]
         status[both] = joined
         served |= inside
