@@ -105,7 +105,7 @@ async def test_gurux_with_password_reads_every_attribute_value_for_value(
     assert view["4"] == [2, 16, 756, 5, 8, 1, 1]
     assert view["6"] == [2, 16, 756, 5, 8, 2, 1]
     assert "7" not in view, "the secret must not be readable"
-    assert found["list"] == [123_456, 2304]
+    assert found["list"] == [123_456, 2304, 42]
     assert found["written"] == b"from gurux".hex()
     assert found["relay"] == 0
 

@@ -17,6 +17,8 @@ from gurux_dlms import GXByteBuffer, GXDateTime, GXDLMSClient, GXReplyData
 from gurux_dlms.enums import Authentication, InterfaceType, ObjectType
 from gurux_dlms.objects import GXDLMSProfileGeneric
 
+NOTE = "0.0.96.13.0.255"
+
 
 def plain(value: object) -> object:
     """A value as JSON can hold it."""
@@ -109,14 +111,14 @@ class Peer:
         found["entry"] = plain(by_entry.value)
         return found
 
-    def listed(self, names: list[str]) -> object:
-        """Values of registers in one request with list."""
-        pairs = [(self.client.objects.findByLN(ObjectType.REGISTER, name), 2) for name in names]
-        return plain(self.requests(self.client.readList(pairs)).value)
+    def listed(self) -> object:
+        """Values of the registers of the view, in its order, in one request with list."""
+        registers = [item for item in self.client.objects if item.objectType == ObjectType.REGISTER]
+        return plain(self.requests(self.client.readList([(item, 2) for item in registers])).value)
 
-    def write_note(self, name: str, text: bytes) -> object:
+    def write_note(self, text: bytes) -> object:
         """A value written and read back."""
-        item = self.client.objects.findByLN(ObjectType.DATA, name)
+        item = self.client.objects.findByLN(ObjectType.DATA, NOTE)
         item.value = text
         self.requests(self.client.write(item, 2))
         return plain(self.requests(self.client.read(item, 2)).value)
@@ -140,8 +142,9 @@ def main(arguments: list[str]) -> None:
                 found["profile"] = peer.rows(
                     "1.0.99.1.0.255", datetime.fromisoformat(start), datetime.fromisoformat(end)
                 )
-                found["list"] = peer.listed(["1.0.1.8.0.255", "1.0.32.7.0.255"])
-                found["written"] = peer.write_note("0.0.96.13.0.255", b"from gurux")
+                found["list"] = peer.listed()
+                if peer.client.objects.findByLN(ObjectType.DATA, NOTE) is not None:
+                    found["written"] = peer.write_note(b"from gurux")
                 relay = next(o for o in peer.client.objects if o.objectType == ObjectType.DISCONNECT_CONTROL)
                 peer.requests(relay.remoteDisconnect(peer.client))
                 found["relay"] = plain(peer.requests(peer.client.read(relay, 3)).value)
