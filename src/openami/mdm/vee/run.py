@@ -19,6 +19,7 @@ from openami.mdm.stores.store import ReadingStore
 from openami.mdm.vee.finals import ACTOR, factors_on_grid, same_content
 from openami.mdm.vee.master_data import MasterData, read_master_data
 from openami.mdm.vee.rule_pack import PackSource
+from openami.mdm.vee.run_log import Facts, RunLog
 from openami.mdm.vee.stretch import OFF_EVENTS, OffTime, lay_out, off_times_of
 from openami.mdm.vee.usage_history import StoredFinals
 from openami.mdm.vee.usage_point import (
@@ -198,14 +199,29 @@ class Vee:
         if first_day >= last_day:
             raise ValidationError(f"no day from {first_day} to before {last_day}", expected="first < last")
         seq = self._store.seq if as_of is None else as_of
+        asked: Facts = {"first_day": str(first_day), "last_day": str(last_day), "as_of": seq}
+        with RunLog(self._exceptions.engine, self._clock).running("vee", asked) as facts:
+            report = self._run(_Window(first_day, last_day), usage_point_ids, seq, progress)
+            facts |= {"pack": report.pack_id, "seq": report.seq, "days": report.days}
+            facts |= {"revised": len(report.revised), "exceptions": sum(report.exceptions.values())}
+        return report
+
+    def _run(
+        self,
+        asked: _Window,
+        usage_point_ids: Sequence[str] | None,
+        seq: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> VeeReport:
+        first_day, last_day = asked
         margin = timedelta(days=self._packs.on(first_day).scaling_max_span_days + 1)
         start, end = midnight(first_day, "UTC") - margin, midnight(last_day, "UTC") + margin
         master = read_master_data(self._registry, usage_point_ids, start, end)
         tally = _Tally()
         for place in range(0, len(master.points), _CHUNK):
             points = master.points[place : place + _CHUNK]
-            results = self._run_chunk(points, master, _Window(first_day, last_day), seq)
-            self._keep(results, _Window(first_day, last_day), seq, tally)
+            results = self._run_chunk(points, master, asked, seq)
+            self._keep(results, asked, seq, tally)
             if progress is not None:
                 progress(place + len(points), len(master.points))
         return VeeReport(
