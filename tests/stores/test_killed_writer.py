@@ -6,9 +6,11 @@ thread, so a fork of it is clean.
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -144,3 +146,38 @@ def test_an_open_store_sees_what_another_put(tmp_path, batch_number) -> None:
     assert other.compact("2026-10") > 0
     assert other.vacuum(older_than=timedelta(0)) > 0
     assert [block.seq for block in one.raw(None, None, date(2026, 10, 1), date(2026, 11, 1))] == [1, 1, 2, 2]
+
+
+def test_a_reader_never_sees_half_a_batch_while_files_are_written_merged_and_deleted(
+    tmp_path, batch_number
+) -> None:
+    reader, writer = ReadingStore(tmp_path / "store"), ReadingStore(tmp_path / "store")
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for number in range(24):
+                writer.put(batch_number(number))
+                if number % 3 == 2:
+                    writer.compact("2026-10")
+                    writer.vacuum(older_than=timedelta(0))
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    looks = 0
+    for store in itertools.cycle((reader, writer)):
+        if not thread.is_alive():
+            break
+        before = store.seq
+        blocks = store.raw(None, None, date(2026, 10, 1), date(2026, 11, 1))
+        seqs = sorted(block.seq for block in blocks)
+        assert seqs == sorted([*range(1, len(seqs) // 2 + 1)] * 2)
+        assert before <= len(seqs) // 2 <= store.seq
+        looks += 1
+    thread.join()
+    assert not failures
+    assert looks > 5
+    assert len(reader.receipts()) == 24

@@ -8,8 +8,9 @@ referred to it for a while.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from openami.mdm.stores.scan import Selection
 from openami.mdm.stores.state import StoreState
@@ -34,9 +35,10 @@ def compact(state: StoreState, month: str) -> int:
         return sum(_compact_table(state, definition, month) for definition in DATA_TABLES)
 
 
-def vacuum(state: StoreState, older_than: timedelta, now: datetime) -> int:
+def vacuum(state: StoreState, older_than: timedelta) -> int:
     """Delete files no table refers to, last written longer ago than ``older_than``; returns how many."""
-    latest = (now - older_than).timestamp()
+    # The file system's time, whatever clock the store was given: it is what the files are stamped with.
+    latest = time.time() - older_than.total_seconds()
     deleted = 0
     with state.writing():
         for log in state.logs.values():

@@ -140,11 +140,12 @@ def _admit_reads(state: StoreState, snapshot: Snapshot, batch: Batch, admission:
 def _new_evidence(
     state: StoreState, snapshot: Snapshot, keep: Mapping[str, Evidence], seq: int
 ) -> list[Evidence]:
-    """Those of ``keep`` that are not stored; an id fixes its capture time, so few files can hold it."""
+    """Those of ``keep`` that are new; an id fixes source and capture time, so few files may hold it."""
     if not keep:
         return []
     instants = [item.captured_at for item in keep.values()]
-    entries = snapshot.entries(EVIDENCE, Selection(snapshot.as_of, None, min(instants), max(instants)))
+    sources = distinct(item.source for item in keep.values())
+    entries = snapshot.entries(EVIDENCE, Selection(snapshot.as_of, sources, min(instants), max(instants)))
     reader = state.readers[EVIDENCE.name]
     stored = {one for entry in entries for one in reader.column(entry, EVIDENCE.id_column).to_pylist()}
     return [replace(item, seq=seq) for key, item in keep.items() if key not in stored]

@@ -11,11 +11,11 @@ import os
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,7 @@ from openami.quantities.errors import StoreError
 
 _KEPT_FOOTERS = 4096
 _PROBED_GROUPS = 4
+_FILTERED_AT_ONCE = 65_536
 _KEPT_COLUMNS = 512
 
 
@@ -55,9 +56,9 @@ class Selection:
         """False when a file can hold no row of this selection."""
         if entry.first_seq > self.as_of:
             return False
-        if self.first is not None and entry.last_day < utc_day(self.first):
+        if self.first is not None and _is_before(entry.last_time, self.first):
             return False
-        if self.last is not None and entry.first_day > utc_day(self.last):
+        if self.last is not None and _is_before(self.last, entry.first_time):
             return False
         return _touches(self.series, entry.first_series, entry.last_series)
 
@@ -71,17 +72,10 @@ class _RowGroup:
     last_time: date | None
 
     def may_hold(self, selection: Selection) -> bool:
-        if (
-            selection.first is not None
-            and self.last_time is not None
-            and utc_day(self.last_time) < utc_day(selection.first)
-        ):
+        first, last = selection.first, selection.last
+        if first is not None and self.last_time is not None and _is_before(self.last_time, first):
             return False
-        if (
-            selection.last is not None
-            and self.first_time is not None
-            and utc_day(self.first_time) > utc_day(selection.last)
-        ):
+        if last is not None and self.first_time is not None and _is_before(last, self.first_time):
             return False
         if self.first_series is None or self.last_series is None:
             return True
@@ -92,6 +86,53 @@ class _RowGroup:
 class _Footer:
     metadata: pq.FileMetaData
     groups: tuple[_RowGroup, ...]
+
+
+class _Conditions:
+    """A selection as Arrow sees it; made once a question, for Arrow is slow to take in a Python value."""
+
+    def __init__(self, selection: Selection, definition: TableDefinition) -> None:
+        self._selection = selection
+        types = {field.name: field.type for field in definition.schema}
+        moment = definition.time_column
+        self._as_of = ("seq", pc.less_equal, pa.scalar(selection.as_of))
+        self._others: list[tuple[str, Callable[..., pa.ChunkedArray], pa.Scalar | pa.Array]] = []
+        if selection.series is not None:
+            self._others.append(_among(definition.series_column, selection.series, types))
+        if selection.first is not None:
+            first = pa.scalar(selection.first, types[moment])
+            self._others.append((moment, pc.greater_equal, first))
+        if selection.last is not None:
+            self._others.append((moment, pc.less_equal, pa.scalar(selection.last, types[moment])))
+        self._others += [_among(column, values, types) for column, values in selection.among]
+        self._columns = sorted({"seq", *(column for column, _, _ in self._others)})
+
+    def hold_for_all(self, entry: FileEntry) -> bool:
+        """True when the statistics of a file say that every row of it is asked for."""
+        selection = self._selection
+        return (
+            entry.last_seq <= selection.as_of
+            and selection.series is None
+            and not selection.among
+            and (selection.first is None or _within(selection.first, entry.first_time))
+            and (selection.last is None or _within(entry.last_time, selection.last))
+        )
+
+    def hold_for_any(self, file: pq.ParquetFile, group: int) -> bool:
+        """True when some row of a row group is asked for; reads only the columns that tell."""
+        mask = self._mask(file.read_row_group(group, columns=self._columns, use_threads=False))
+        return bool(pc.any(mask).as_py())
+
+    def filter(self, table: pa.Table) -> pa.Table:
+        """The rows that are asked for."""
+        return table.filter(self._mask(table))
+
+    def _mask(self, table: pa.Table) -> pa.ChunkedArray:
+        column, compare, value = self._as_of
+        mask = compare(table[column], value)
+        for column, compare, value in self._others:
+            mask = pc.and_(mask, compare(table[column], value))
+        return mask
 
 
 class TableReader:
@@ -123,15 +164,29 @@ class TableReader:
         FileNotFoundError
             A file is gone (it was compacted away after the list of files was made).
         """
-        parts = [
-            part
-            for entry in entries
-            if selection.may_hold(entry) and (part := self._part(entry, selection, columns)).num_rows
-        ]
-        if not parts:
+        conditions = _Conditions(selection, self.definition)
+        found: list[pa.Table] = []
+        waiting: list[pa.Table] = []
+        for entry in entries:
+            if not selection.may_hold(entry):
+                continue
+            rows = self._rows(entry, selection, conditions, columns)
+            if rows is None:
+                continue
+            if conditions.hold_for_all(entry):
+                found.append(rows)
+                continue
+            # Many small pieces are filtered together: a call of Arrow costs more than the rows of one.
+            waiting.append(rows)
+            if sum(part.num_rows for part in waiting) > _FILTERED_AT_ONCE:
+                found.append(conditions.filter(pa.concat_tables(waiting)))
+                waiting = []
+        if waiting:
+            found.append(conditions.filter(pa.concat_tables(waiting)))
+        if not found:
             empty: pa.Table = self.definition.schema.empty_table()
             return empty if columns is None else empty.select(list(columns))
-        return pa.concat_tables(parts)
+        return pa.concat_tables(found)
 
     def rows_by_id(self, entries: Iterable[FileEntry], ids: Collection[str], as_of: int) -> pa.Table:
         """Rows with these identities, in the order of the files.
@@ -172,36 +227,24 @@ class TableReader:
 
         return self._columns.get((entry.path, name), load)
 
-    def _part(self, entry: FileEntry, selection: Selection, columns: Sequence[str] | None) -> pa.Table:
+    def _rows(
+        self,
+        entry: FileEntry,
+        selection: Selection,
+        conditions: _Conditions,
+        columns: Sequence[str] | None,
+    ) -> pa.Table | None:
+        """Rows of the row groups that may hold some of the selection; None when there is no such group."""
         with self._reading(entry) as file:
             footer = self._footers.get(entry.path, lambda: _footer(file.metadata, self.definition))
             groups = [group.index for group in footer.groups if group.may_hold(selection)]
-            if len(groups) > _PROBED_GROUPS:
-                groups = self._probe(file, entry, selection, groups)
+            if len(groups) > _PROBED_GROUPS and not conditions.hold_for_all(entry):
+                groups = [group for group in groups if conditions.hold_for_any(file, group)]
             if not groups:
-                return self.definition.schema.empty_table()
-            table = file.read_row_groups(
+                return None
+            return file.read_row_groups(
                 groups, columns=None if columns is None else list(columns), use_threads=len(groups) > 8
             )
-        mask = _mask(table, entry, selection, self.definition)
-        return table if mask is None else table.filter(mask)
-
-    def _probe(
-        self, file: pq.ParquetFile, entry: FileEntry, selection: Selection, groups: Sequence[int]
-    ) -> list[int]:
-        """The row groups with a row of the selection, found by reading only the columns it speaks of."""
-        definition = self.definition
-        columns = {definition.series_column, definition.time_column, "seq"}
-        columns |= {column for column, _ in selection.among}
-        if selection.series is None and not selection.among:
-            return list(groups)
-        found = []
-        for group in groups:
-            table = file.read_row_group(group, columns=sorted(columns), use_threads=False)
-            mask = _mask(table, entry, selection, definition)
-            if mask is None or pc.any(mask).as_py():
-                found.append(group)
-        return found
 
     def _reading(self, entry: FileEntry) -> _Reading:
         return _Reading(self.folder / entry.path, self._footers.peek(entry.path))
@@ -221,7 +264,7 @@ class _Reading:
                 _check_footer(self._path)
             # Not memory-mapped: a bad sector is then an error of read(2) and not a SIGBUS.
             self._file = pq.ParquetFile(
-                self._path,
+                pa.OSFile(str(self._path)),
                 metadata=None if self._footer is None else self._footer.metadata,
                 page_checksum_verification=True,
                 pre_buffer=False,
@@ -234,7 +277,7 @@ class _Reading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._file is not None:
-            self._file.close()
+            self._file.close(force=True)
         if isinstance(error, (OSError, pa.ArrowException)):
             raise self._broken(error) from error
 
@@ -261,29 +304,31 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-class _Kept(OrderedDict[_Key, _Value]):
-    """The values used last, at most ``limit`` of them."""
+class _Kept(Generic[_Key, _Value]):
+    """The values used last.
+
+    Invariant: at most ``limit`` of them; safe to be used by several threads.
+    """
 
     def __init__(self, limit: int) -> None:
-        super().__init__()
         self._limit = limit
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
         self._lock = threading.Lock()
 
     def peek(self, key: _Key) -> _Value | None:
         with self._lock:
-            if key in self:
-                self.move_to_end(key)
-                return self[key]
-            return None
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
 
-    def get(self, key: _Key, load: Callable[[], _Value]) -> _Value:  # type: ignore[override]
+    def get(self, key: _Key, load: Callable[[], _Value]) -> _Value:
         found = self.peek(key)
         if found is None:
             found = load()
             with self._lock:
-                self[key] = found
-                while len(self) > self._limit:
-                    self.popitem(last=False)
+                self._values[key] = found
+                while len(self._values) > self._limit:
+                    self._values.popitem(last=False)
         return found
 
 
@@ -320,38 +365,6 @@ def _leaves(metadata: pq.FileMetaData) -> list[str]:
     return [schema.column(index).path for index in range(len(schema))]
 
 
-def _mask(
-    table: pa.Table, entry: FileEntry, selection: Selection, definition: TableDefinition
-) -> pa.ChunkedArray | None:
-    """Which rows a selection asks for; None when that is all of them."""
-    conditions = []
-    if entry.last_seq > selection.as_of:
-        conditions.append(pc.less_equal(table["seq"], selection.as_of))
-    if selection.series is not None:
-        conditions.append(_is_among(table[definition.series_column], selection.series))
-    if selection.first is not None and not _not_before(entry.first_time, selection.first):
-        conditions.append(pc.greater_equal(table[definition.time_column], selection.first))
-    if selection.last is not None and not _not_before(selection.last, entry.last_time):
-        conditions.append(pc.less_equal(table[definition.time_column], selection.last))
-    conditions += [_is_among(table[column], values) for column, values in selection.among]
-    mask = None
-    for condition in conditions:
-        mask = condition if mask is None else pc.and_(mask, condition)
-    return mask
-
-
-def _not_before(one: date, other: date) -> bool:
-    if isinstance(one, datetime) != isinstance(other, datetime):
-        return False
-    return one >= other
-
-
-def _is_among(column: pa.ChunkedArray, values: tuple[object, ...]) -> pa.ChunkedArray:
-    if len(values) == 1:
-        return pc.equal(column, values[0])
-    return pc.is_in(column, value_set=pa.array(list(values), column.type))
-
-
 def _take_rows(file: pq.ParquetFile, indices: Sequence[int]) -> pa.Table:
     """Rows by their place in the file, reading only the row groups they lie in."""
     parts = []
@@ -364,3 +377,27 @@ def _take_rows(file: pq.ParquetFile, indices: Sequence[int]) -> pa.Table:
             parts.append(file.read_row_group(group, use_threads=False).take(inside))
         start = end
     return pa.concat_tables(parts)
+
+
+def _among(
+    column: str, values: Sequence[object], types: Mapping[str, pa.DataType]
+) -> tuple[str, Callable[..., pa.ChunkedArray], pa.Scalar | pa.Array]:
+    if len(values) == 1:
+        return column, pc.equal, pa.scalar(values[0], types[column])
+    return column, _is_in, pa.array(list(values), types[column])
+
+
+def _is_in(column: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
+    return pc.is_in(column, value_set=values)
+
+
+def _is_before(one: date, other: date) -> bool:
+    """True when ``one`` is certainly before ``other``; a date and an instant are compared by their days."""
+    if isinstance(one, datetime) and isinstance(other, datetime):
+        return one < other
+    return utc_day(one) < utc_day(other)
+
+
+def _within(one: date, other: date) -> bool:
+    """True when ``one`` is not after ``other``; a date and an instant are not compared."""
+    return isinstance(one, datetime) == isinstance(other, datetime) and one <= other

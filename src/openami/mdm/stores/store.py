@@ -348,7 +348,7 @@ class ReadingStore:
 
         Readers that began earlier may still be at them, therefore the age. Returns how many were deleted.
         """
-        return vacuum(self._state, older_than, self._clock.now())
+        return vacuum(self._state, older_than)
 
     # Inside
 
