@@ -14,7 +14,7 @@ import pytest
 
 from openami.mdm.formats import ImportResult, Policy, Severity, read_file
 from openami.mdm.formats.mdff import UNITS
-from openami.quantities.obis import ObisCode
+from openami.quantities.obis import ObisCode, lookup
 from openami.quantities.status import Status
 
 CAPTURED = datetime(2025, 1, 1, tzinfo=UTC)
@@ -161,6 +161,7 @@ def test_a_second_stream_of_one_meter_keeps_its_own_channel(valid: dict[str, Imp
     result = valid["NEM12#Scenario01#ETSAMDP#NEMMCO.zip"]
     assert {str(block.channel) for block in result.intervals} == {"1-0:1.29.0", "1-2:1.29.0"}
     assert {block.series_id for block in result.intervals} == {"01011"}
+    assert lookup(ObisCode.parse("1-2:1.29.0")).name_en == "Active energy import per interval, channel 2"
 
 
 def test_qualities_of_parts_of_a_day(valid: dict[str, ImportResult]) -> None:

@@ -350,6 +350,21 @@ def test_a_scale_is_exact() -> None:
     assert block.values[0] == 3_750  # 1.5 x 0.25 kWh in tenths of a Wh
 
 
+def test_a_huge_line_is_a_fault_of_its_line() -> None:
+    rows = day_rows(date(2024, 6, 1))
+    result = read("meter,time,kWh\n" + "x" * 3_000_000 + "\n" + "\n".join(rows) + "\n")
+    assert codes(result) == [(2, "column_count")]
+    assert len(result.intervals) == 1
+
+
+def test_a_table_cut_at_any_byte_gives_no_wrong_value() -> None:
+    whole = "meter,time,kWh\n" + "\n".join(day_rows(date(2024, 6, 1)) + day_rows(date(2024, 6, 2))) + "\n"
+    for length in range(len(whole)):
+        for block in read(whole[:length]).intervals:
+            there = ~block.missing
+            assert (block.values[there] == (np.arange(24) * 1000 + 1500)[there]).all(), length
+
+
 def test_other_delimiters_decimals_and_encodings() -> None:
     german = LONG.replace("[time]", '[file]\ndelimiter = ";"\nencoding = "latin-1"\ndecimal = ","\n[time]')
     rows = [
@@ -392,6 +407,9 @@ def test_a_wrong_mapping_gives_a_clear_diagnostic(old: str, new: str, code: str)
         ('unit = "kWh"', 'unit = "litres"', "unknown unit"),
         ('quantum = "Wh"', 'quantum = "varh"', "different kinds"),
         ('obis = "1-0:1.29.0"', 'obis = "energy"', "not an OBIS code"),
+        ('obis = "1-0:1.29.0"', 'obis = "1-0:77.29.0"', "not in the catalogue"),
+        ('obis = "1-0:1.29.0"', 'obis = "1-0:1.8.0"', "no interval quantity"),
+        ('obis = "1-0:1.29.0"', 'obis = "1-0:3.29.0"', "is in varh, not Wh"),
         ('zone = "Europe/Berlin"', 'zone = "Mars/Olympus"', "unknown time zone"),
         ('names = "start"', 'names = "middle"', "'start' or 'end'"),
         ("interval_s = 3600", "interval_s = 7", "neither divides an hour"),

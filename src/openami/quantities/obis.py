@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 from importlib import resources
@@ -129,15 +129,27 @@ def catalogue() -> dict[ObisCode, CatalogueEntry]:
 def lookup(code: ObisCode) -> CatalogueEntry:
     """Catalogue entry of a code.
 
+    Value group B tells the measurement channels 1 to 64 of a device apart (IEC 62056-6-1, 5.2, recalled):
+    a channel that the catalogue does not list is the quantity of B = 0 with the channel in its names.
+
     Raises
     ------
     QuantityError
         The catalogue does not have the code.
     """
-    try:
-        return catalogue()[code]
-    except KeyError:
-        raise QuantityError(f"OBIS code {code} is not in the catalogue") from None
+    entry = catalogue().get(code)
+    if entry is None and 1 <= code.b <= 64:
+        whole = catalogue().get(replace(code, b=0))
+        if whole is not None:
+            return replace(
+                whole,
+                code=code,
+                name_en=f"{whole.name_en}, channel {code.b}",
+                name_zh=f"{whole.name_zh}（通道{code.b}）",
+            )
+    if entry is None:
+        raise QuantityError(f"OBIS code {code} is not in the catalogue")
+    return entry
 
 
 IMPORT_ENERGY = ObisCode(1, 0, 1, 8, 0)

@@ -29,7 +29,7 @@ from pydantic import (
 from openami.mdm.formats.exact_numbers import parse_number
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, QuantityError
-from openami.quantities.obis import ObisCode
+from openami.quantities.obis import Kind, ObisCode, lookup
 from openami.quantities.units import Quantum, parse_prefixed_unit
 
 _OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
@@ -152,6 +152,16 @@ class ChannelPart(_Part):
     def _one_unit(self) -> ChannelPart:
         if self.unit.unit is not self.quantum.unit:
             raise ValueError(f"unit {self.unit} and quantum {self.quantum} are of different kinds")
+        try:
+            entry = lookup(self.obis)
+        except QuantityError as fault:
+            raise ValueError(fault.message) from None
+        if entry.kind is not Kind.INTERVAL:
+            raise ValueError(f"{self.obis} ({entry.name_en}) is no interval quantity, as 1-0:1.29.0 is")
+        if entry.unit is not self.unit.unit:
+            raise ValueError(
+                f"{self.obis} ({entry.name_en}) is in {entry.unit.value}, not {self.unit.unit.value}"
+            )
         return self
 
 

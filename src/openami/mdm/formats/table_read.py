@@ -95,6 +95,7 @@ class _TableReader:
         time_name = find_column(self.table, self.mapping.time.column, "time", self.log, self.policy)
         series = self._series()
         channels = self._channels(time_name)
+        self._check_last_line()
         if time_name is not None and series is not None and channels:
             if len(self.table.lines) == 0:
                 self.log.error(None, "no_data", "the file has no rows", "rows below the header")
@@ -111,6 +112,18 @@ class _TableReader:
             usage_points=MappingProxyType({}),
             refused=tuple(sorted(self.refused, key=lambda part: part.first)),
         )
+
+    def _check_last_line(self) -> None:
+        """A last line that is not closed may be cut: 24.5 may have been 24.53."""
+        data, lines = self.table.data, self.table.lines
+        if not data or data.endswith(b"\n") or len(lines) == 0:
+            return
+        last = len(self.table.line_starts)
+        refused = self.log.deviation(
+            last, "truncated", "the last line is not closed: the file may be cut", "a line break"
+        )
+        if refused and lines[-1] == last:
+            self.faults.bad[-1] = True
 
     # -- columns ---------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ Mask = npt.NDArray[np.bool_]
 class RowFaults:
     """Faults of rows of a table, reported with their lines.
 
-    Invariant: ``bad[i]`` is True exactly when an error of row ``i`` was reported here.
+    Invariant: ``bad[i]`` is True when an error of row ``i`` was reported, or it has nothing to say.
     """
 
     def __init__(self, log: DiagnosticLog, lines: Int64) -> None:
