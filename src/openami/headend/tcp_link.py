@@ -8,6 +8,7 @@ masked.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from openami.quantities.errors import LinkError, RemoteProtocolError
 
@@ -118,8 +119,8 @@ class TcpLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not inherit from asyncio's, so the type is known, not checked.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
