@@ -27,6 +27,17 @@ from openami.mdm.formats.diagnostics import (
     Policy,
     Refused,
 )
+from openami.mdm.formats.espi_feed import (
+    ReadingType,
+    Resource,
+    atom_instant,
+    belongs,
+    integer,
+    reading_type,
+    resources_of,
+    series_of,
+    zone_of_feed,
+)
 from openami.mdm.formats.espi_xml import ATOM, ESPI, Element, parse_xml
 from openami.quantities.civil_time import CivilDay, civil_day_of, zone_of
 from openami.quantities.errors import FormatError, QuantityError
@@ -37,37 +48,8 @@ from openami.readings.evidence import Evidence
 from openami.readings.interval_block import IntervalBlock, StatusIds
 from openami.readings.register_read import RegisterRead
 
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
 _EPOCH_FIRST, _EPOCH_LAST = -2_208_988_800, 7_258_118_400
 _DAY_LENGTHS = (82_800, 86_400, 90_000)
-
-
-@dataclass(frozen=True, slots=True)
-class _Resource:
-    """A resource of the feed: the element and the links of its entry."""
-
-    element: Element
-    identity: str
-    self_link: str
-    up: str
-    related: tuple[str, ...]
-    updated: datetime | None
-
-    @property
-    def kind(self) -> str:
-        """Name of the resource, as ``MeterReading``."""
-        return self.element.name
-
-
-@dataclass(frozen=True, slots=True)
-class _Type:
-    """What the values of a meter reading are."""
-
-    channel: ObisCode
-    quantum: Quantum
-    factor: int
-    currency: str
-    cumulative: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +127,8 @@ class _EspiReader:
     ) -> None:
         self.data, self.source, self.sha256, self.log, self.root = data, source, sha256, log, root
         self.wanted_zone, self.zone = zone, ""
-        self.resources = list(_resources(root))
-        self.updated = _instant(root.value("updated")) or captured_at
+        self.resources = list(resources_of(root))
+        self.updated = atom_instant(root.value("updated")) or captured_at
         self.intervals: list[IntervalBlock] = []
         self.registers: list[RegisterRead] = []
         self.evidence: list[Evidence] = []
@@ -156,7 +138,7 @@ class _EspiReader:
         self.usage_points: dict[str, str] = {}
         self.filled: dict[tuple[str, ObisCode], int] = {}
 
-    def _all(self, kind: str) -> list[_Resource]:
+    def _all(self, kind: str) -> list[Resource]:
         return [resource for resource in self.resources if resource.kind == kind]
 
     def read(self) -> ImportResult:
@@ -173,7 +155,8 @@ class _EspiReader:
                 None, "no_data", f"no IntervalBlock; the feed holds {', '.join(kinds)}", "IntervalBlock"
             )
         else:
-            zone = self._zone()
+            year = self.updated.year
+            zone = zone_of_feed(self._all("LocalTimeParameters"), self.wanted_zone, year, self.log)
             self.zone = zone or "Etc/UTC"
             self._meter_readings()
             self._summaries()
@@ -201,121 +184,13 @@ class _EspiReader:
         self.usage_points.clear()
         self.refused = [Refused(self.root.line, self.root.last_line, "all readings")]
 
-    # -- zone, types, links ----------------------------------------------------------------------
-
-    def _zone(self) -> str | None:
-        found = self._all("LocalTimeParameters")
-        if not found:
-            if self.wanted_zone is None:
-                self.log.error(
-                    None, "zone", "no LocalTimeParameters", "a zone handed in, as America/New_York"
-                )
-            return self.wanted_zone
-        element = found[0].element
-        try:
-            parameters = espi.TimeParameters(
-                _integer(element.value("tzOffset") or "0"),
-                _integer(element.value("dstOffset") or "0"),
-                element.value("dstStartRule"),
-                element.value("dstEndRule"),
-            )
-        except FormatError as fault:
-            self.log.deviation(element.line, "zone", f"LocalTimeParameters: {fault.message}", "whole seconds")
-            return self.wanted_zone
-        if self.wanted_zone is not None:
-            year = self.updated.year
-            if espi.standard_offset(self.wanted_zone, year) != parameters.tz_offset:
-                self.log.warning(
-                    element.line, "zone", f"tzOffset {parameters.tz_offset}, not that of {self.wanted_zone}",
-                    f"{espi.standard_offset(self.wanted_zone, year)}",
-                )  # fmt: skip
-            return self.wanted_zone
-        if parameters.zone is None:
-            self.log.error(
-                element.line, "zone",
-                f"no zone we know has tzOffset {parameters.tz_offset} and these rules",
-                "a zone handed in, as America/New_York",
-            )  # fmt: skip
-        return parameters.zone
-
-    def _type(self, reading: _Resource) -> _Type | None:
-        types = self._all("ReadingType")
-        linked = [item for item in types if item.self_link and item.self_link in reading.related]
-        if not linked and len(types) == 1:
-            linked = types
-        if not linked:
-            self.log.error(
-                reading.element.line, "reading_type", "no ReadingType is linked", "a related ReadingType"
-            )
-            return None
-        element = linked[0].element
-        try:
-            uom = _integer(element.value("uom")) if element.value("uom") else None
-            multiplier = _integer(element.value("powerOfTenMultiplier") or "0")
-            flow = _integer(element.value("flowDirection") or "0")
-            currency = _integer(element.value("currency") or "0")
-        except FormatError as fault:
-            self.log.error(element.line, "reading_type", fault.message, fault.expected)
-            return None
-        wanted = "72 (Wh), 73 (varh), 71 (VAh) or 42 (m3)"
-        if uom is None:
-            self.log.error(element.line, "unit", "the ReadingType has no uom", wanted)
-            return None
-        if uom not in espi.UOM:
-            name = espi.UOM_NAMES.get(uom, "unknown to us")
-            self.log.error(element.line, "unit", f"uom {uom} ({name}) has no channel", wanted)
-            return None
-        if flow == 0:
-            flow = espi.FORWARD
-            self.log.warning(
-                element.line, "flow_direction", "no flowDirection", "1 (forward; taken) or 19 (reverse)"
-            )
-        channel = espi.CHANNELS.get((espi.UOM[uom], flow))
-        if channel is None:
-            self.log.error(
-                element.line, "flow_direction", f"flowDirection {flow}", "1 (forward) or 19 (reverse)"
-            )
-            return None
-        behaviour = element.value("accumulationBehaviour")
-        if behaviour not in espi.DELTA | espi.CUMULATIVE:
-            self.log.error(
-                element.line, "accumulation", f"accumulationBehaviour {behaviour}", "4 (delta data) or 3"
-            )
-            return None
-        if not -9 <= multiplier <= 9:
-            self.log.error(element.line, "multiplier", f"powerOfTenMultiplier {multiplier}", "-9 .. 9")
-            return None
-        return _Type(
-            channel,
-            Quantum(espi.UOM[uom], min(0, multiplier)),
-            10 ** max(0, multiplier),
-            espi.CURRENCIES.get(currency, f"{currency:03d}" if currency else ""),
-            behaviour in espi.CUMULATIVE,
-        )
-
-    def _series(self, reading: _Resource) -> str:
-        points = self._all("UsagePoint")
-        owner = [
-            point
-            for point in points
-            if {reading.up, reading.self_link} & set(point.related)
-            or (point.self_link and reading.self_link.startswith(point.self_link + "/"))
-        ] or points
-        if not owner:
-            return reading.identity or reading.self_link.replace("/", "-") or "usage-point"
-        point = owner[0]
-        identities = [resource.identity for resource in self.resources]
-        if point.identity and identities.count(point.identity) == 1:
-            return point.identity
-        return re.sub(r"^[a-z]+://[^/]*/|^/", "", point.self_link).replace("/", "-") or "usage-point"
-
     # -- readings --------------------------------------------------------------------------------
 
     def _meter_readings(self) -> None:
         meters = self._all("MeterReading")
-        blocks: dict[int, list[_Resource]] = {}
+        blocks: dict[int, list[Resource]] = {}
         for block in self._all("IntervalBlock"):
-            index = next((i for i, meter in enumerate(meters) if _belongs(block, meter)), None)
+            index = next((i for i, meter in enumerate(meters) if belongs(block, meter)), None)
             if index is None and len(meters) == 1:
                 index = 0
             if index is None:
@@ -328,9 +203,10 @@ class _EspiReader:
         for index, owned in blocks.items():
             self._meter_reading(meters[index], owned)
 
-    def _meter_reading(self, meter: _Resource, blocks: list[_Resource]) -> None:
-        series_id = self._series(meter)
-        kind = self._type(meter)
+    def _meter_reading(self, meter: Resource, blocks: list[Resource]) -> None:
+        identities = [resource.identity for resource in self.resources]
+        series_id = series_of(meter, self._all("UsagePoint"), identities)
+        kind = reading_type(meter, self._all("ReadingType"), self.log)
         readings: list[_Reading] = []
         broken: list[tuple[int, int]] = []
         for block in blocks:
@@ -365,7 +241,7 @@ class _EspiReader:
             if period is None:
                 raise FormatError("no timePeriod", expected="start and duration")
             start = self._epoch(period.value("start"), line)
-            seconds = _integer(period.value("duration"))
+            seconds = integer(period.value("duration"))
             if seconds <= 0:
                 raise FormatError(f"duration {seconds}", expected="a positive number of seconds")
         except FormatError as fault:
@@ -373,9 +249,9 @@ class _EspiReader:
             self._refuse(element, "IntervalReading")
             return None
         try:
-            value = _integer(element.value("value"))
-            cost = _integer(element.value("cost")) if element.value("cost") else None
-            codes = [_integer(item.value("quality") or "0") for item in element.all("ReadingQuality")]
+            value = integer(element.value("value"))
+            cost = integer(element.value("cost")) if element.value("cost") else None
+            codes = [integer(item.value("quality") or "0") for item in element.all("ReadingQuality")]
         except FormatError as fault:
             log.error(line, "interval_reading", fault.message, fault.expected)
             self._refuse(element, "IntervalReading")
@@ -397,12 +273,12 @@ class _EspiReader:
                 line, "float_epoch", f"start {text} has a fraction", "whole seconds; it was cut off"
             )
             text = text.partition(".")[0]
-        second = _integer(text)
+        second = integer(text)
         if not _EPOCH_FIRST <= second < _EPOCH_LAST:
             raise FormatError(f"start {text}", expected="seconds since 1970, up to the year 2200")
         return second
 
-    def _take_registers(self, series_id: str, kind: _Type, readings: list[_Reading]) -> None:
+    def _take_registers(self, series_id: str, kind: ReadingType, readings: list[_Reading]) -> None:
         register = REGISTER_OF_INTERVAL.get(kind.channel)
         if register is None:
             register = ObisCode(
@@ -425,7 +301,7 @@ class _EspiReader:
             )
 
     def _take_intervals(
-        self, series_id: str, kind: _Type, readings: list[_Reading], broken: list[tuple[int, int]]
+        self, series_id: str, kind: ReadingType, readings: list[_Reading], broken: list[tuple[int, int]]
     ) -> None:
         days: dict[CivilDay, list[_Reading]] = {}
         for reading in readings:
@@ -448,7 +324,7 @@ class _EspiReader:
             else:
                 self._take_day(series_id, kind, day, days[day])
 
-    def _take_day(self, series_id: str, kind: _Type, day: CivilDay, readings: list[_Reading]) -> None:
+    def _take_day(self, series_id: str, kind: ReadingType, day: CivilDay, readings: list[_Reading]) -> None:
         log, line = self.log, readings[0].element.line
         interval_s = min(reading.seconds for reading in readings)
         good = True
@@ -533,13 +409,13 @@ class _EspiReader:
             try:
                 start, seconds = (
                     self._epoch(period.value("start"), element.line),
-                    _integer(period.value("duration")),
+                    integer(period.value("duration")),
                 )
-                uom, value = _integer(usage.value("uom")), _integer(usage.value("value"))
-                multiplier = _integer(usage.value("powerOfTenMultiplier") or "0")
+                uom, value = integer(usage.value("uom")), integer(usage.value("value"))
+                multiplier = integer(usage.value("powerOfTenMultiplier") or "0")
                 bill = element.value("billToDate")
-                currency = _integer(element.value("currency") or "0")
-                cost = _integer(bill) if bill else None
+                currency = integer(element.value("currency") or "0")
+                cost = integer(bill) if bill else None
             except FormatError as fault:
                 self.log.warning(
                     element.line, "summary", f"the summary was left out: {fault.message}", fault.expected
@@ -587,46 +463,3 @@ def _runs(data: bytes, elements: list[Element]) -> Iterable[bytes]:
             start = element.first
         end = element.last
     yield data[start:end]
-
-
-def _resources(root: Element) -> Iterable[_Resource]:
-    entries = [root] if root.name == "entry" else root.all("entry")
-    for entry in entries:
-        links: dict[str, list[str]] = {"self": [], "up": [], "related": []}
-        for link in entry.all("link"):
-            links.setdefault(link.attributes.get("rel", ""), []).append(
-                link.attributes.get("href", "").strip()
-            )
-        identity = espi.series_of_urn(entry.value("id"))
-        updated = _instant(entry.value("updated"))
-        content = entry.child("content")
-        for element in content.children if content is not None else []:
-            yield _Resource(
-                element,
-                identity,
-                links["self"][0].rstrip("/") if links["self"] else "",
-                links["up"][0].rstrip("/") if links["up"] else "",
-                tuple(link.rstrip("/") for link in links["related"]),
-                updated,
-            )
-
-
-def _belongs(block: _Resource, meter: _Resource) -> bool:
-    if {block.self_link, block.up} & set(meter.related) - {""}:
-        return True
-    return bool(meter.self_link) and block.self_link.startswith(meter.self_link + "/")
-
-
-def _integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text.strip()) or not text.isascii():
-        raise FormatError(f"{text[:40]!r} is not a whole number", expected="digits")
-    return int(text)
-
-
-def _instant(text: str) -> datetime | None:
-    """Time of an Atom element; without an offset it is taken for UTC."""
-    try:
-        instant = datetime.fromisoformat(text.strip())
-        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
