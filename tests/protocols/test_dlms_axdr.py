@@ -174,6 +174,8 @@ def test_any_octets_give_a_value_or_a_remote_error_and_both_readings_agree(octet
         ("0102110116ff", [1, 255]),
         # Compact array of structure{unsigned, long-unsigned}: type once, then 2 x 3 octets.
         ("130202111206" + "010002" + "030004", [(1, 2), (3, 4)]),
+        # Compact array of structure{null-data, unsigned}: the null-data take no octet.
+        ("130202001103" + "010203", [(None, 1), (None, 2), (None, 3)]),
         # Compact array of array[2] of unsigned.
         ("1301000211040102" + "0304", [[1, 2], [3, 4]]),
     ],

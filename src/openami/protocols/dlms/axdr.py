@@ -191,8 +191,13 @@ def _plain_of(data: Data) -> Plain:
     return value
 
 
+_TAGS = {int(tag): tag for tag in Tag}
+
+
 def _typed(data: bytes, position: int, depth: int) -> tuple[Data, int]:
     tag = data[position]
+    if (unpack := FIXED[tag]) is not None:
+        return Data(_TAGS[tag], unpack(data, position + 1)[0]), position + ADVANCE[tag]
     if tag == Tag.ARRAY or tag == Tag.STRUCTURE:
         if depth >= MAX_DEPTH:
             raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", where=f"byte {position}")
@@ -205,9 +210,11 @@ def _typed(data: bytes, position: int, depth: int) -> tuple[Data, int]:
         for _ in range(count):
             item, position = _typed(data, position, depth + 1)
             items.append(item)
-        return Data(Tag(tag), tuple(items)), position
+        return Data(_TAGS[tag], tuple(items)), position
     if tag == Tag.COMPACT_ARRAY:
         compact, position = compact_array_at(data, position + 1, depth)
         return Data(Tag.COMPACT_ARRAY, compact), position
+    if tag == Tag.NULL_DATA:
+        return NULL, position + 1
     value, position = scalar_at(tag, data, position + 1)
-    return Data(Tag(tag), value), position
+    return Data(_TAGS[tag], value), position

@@ -6,9 +6,9 @@ back is paid for by an octet of contents.
 
 from __future__ import annotations
 
-from openami.protocols.dlms.axdr_scalars import encode_scalar, length_at, octets_at, scalar_at
-from openami.protocols.dlms.data import CompactArray, Data, Tag, TypeDescription
-from openami.protocols.dlms.limits import MAX_COMPACT_NODES_PER_OCTET, MAX_DEPTH
+from openami.protocols.dlms.axdr_scalars import ADVANCE, FIXED, encode_scalar, length_at, octets_at, scalar_at
+from openami.protocols.dlms.data import NULL, CompactArray, Data, Tag, TypeDescription
+from openami.protocols.dlms.limits import MAX_COMPACT_NODES, MAX_COMPACT_NODES_PER_OCTET, MAX_DEPTH
 from openami.protocols.dlms.octets import encode_length, encode_octets
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
@@ -23,11 +23,15 @@ def compact_array_at(data: bytes, position: int, depth: int) -> tuple[CompactArr
     contents, end = octets_at(data, position)
     if contents and _least_size(description) == 0:
         raise RemoteProtocolError("compact array of elements that take no octets", where=f"byte {position}")
-    budget = _Budget(len(contents))
+    nodes = _nodes(description)
+    left = MAX_COMPACT_NODES + MAX_COMPACT_NODES_PER_OCTET * len(contents)
     values: list[Data] = []
     inside = 0
     while inside < len(contents):
-        value, inside = _described(description, contents, inside, budget)
+        left -= nodes
+        if left < 0:
+            raise RemoteProtocolError("compact array expands too far", where=f"byte {position}")
+        value, inside = _described(description, contents, inside)
         values.append(value)
     return CompactArray(description, tuple(values)), end
 
@@ -87,34 +91,32 @@ def _least_size(description: TypeDescription) -> int:
             return 1
 
 
-class _Budget:
-    """Values a compact array may still give; keeps null-data from multiplying."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, octets: int) -> None:
-        self.left = MAX_COMPACT_NODES_PER_OCTET * octets
-
-    def spend(self, position: int) -> None:
-        """Take one value from what is left."""
-        self.left -= 1
-        if self.left < 0:
-            raise RemoteProtocolError("compact array expands too far", where=f"byte {position}")
+def _nodes(description: TypeDescription) -> int:
+    """Values that an element of the described type consists of, itself included."""
+    inner = sum(map(_nodes, description.elements))
+    return 1 + inner * (description.count if description.tag is Tag.ARRAY else 1)
 
 
-def _described(
-    description: TypeDescription, contents: bytes, position: int, budget: _Budget
-) -> tuple[Data, int]:
-    budget.spend(position)
-    if description.tag is Tag.STRUCTURE or description.tag is Tag.ARRAY:
-        elements = description.elements * (description.count if description.tag is Tag.ARRAY else 1)
-        items: list[Data] = []
-        for element in elements:
-            item, position = _described(element, contents, position, budget)
+def _described(description: TypeDescription, contents: bytes, position: int) -> tuple[Data, int]:
+    tag = description.tag
+    if (unpack := FIXED[tag]) is not None:
+        return Data(tag, unpack(contents, position)[0]), position + ADVANCE[tag] - 1
+    if tag is Tag.NULL_DATA:
+        return NULL, position
+    items: list[Data] = []
+    if tag is Tag.STRUCTURE:
+        for element in description.elements:
+            item, position = _described(element, contents, position)
             items.append(item)
-        return Data(description.tag, tuple(items)), position
-    value, position = scalar_at(description.tag, contents, position)
-    return Data(description.tag, value), position
+        return Data(tag, tuple(items)), position
+    if tag is Tag.ARRAY:
+        element = description.elements[0]
+        for _ in range(description.count):
+            item, position = _described(element, contents, position)
+            items.append(item)
+        return Data(tag, tuple(items)), position
+    value, position = scalar_at(tag, contents, position)
+    return Data(tag, value), position
 
 
 def _encode_description(description: TypeDescription) -> bytes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 MAX_DEPTH = 16
 """Deepest nesting of arrays and structures in one value."""
 
-MAX_COMPACT_NODES_PER_OCTET = 16
-"""Values that one octet of a compact array may expand to; only null-data and empty structures take none."""
+MAX_COMPACT_NODES = 256
+MAX_COMPACT_NODES_PER_OCTET = 4
+"""Values that a compact array may expand to, and more per octet of contents: null-data take no octet."""
 
 MAX_REASSEMBLED = 4 << 20
 """Octets of one value after block transfer."""
