@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 
 from openami.protocols.dlms.server import ServerSession
 from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
@@ -201,10 +202,10 @@ class MeterConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
-        if not isinstance(transport, asyncio.Transport) or not self._server.enter(self):
+        if not self._server.enter(self):
             transport.close()
             return
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         transport.set_write_buffer_limits(high=self._server.limits.unsent_octets)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,0 +1,191 @@
+"""How many meters one process serves: associations with a day of load profile a second, and what they cost.
+
+The fleet runs in a process of its own; the clients here use many connections at once, each of them
+connecting, associating (low level security), reading a day of load profile and a register, and releasing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar, cast
+
+import orjson
+
+from openami.cli.bench.figures import Figure
+from openami.meter.fleet import Fleet
+from openami.meter.fleet_spec import FleetSpec, household_fleet, save_fleet
+from openami.meter.serve import fast_loop
+from openami.protocols.dlms.client import management_association
+from openami.protocols.dlms.descriptors import Attribute, by_range
+from openami.protocols.dlms.profile_buffer import ProfileDecoder
+from openami.quantities.clock import SimulatedClock
+from openami.quantities.errors import LinkError, OpenAmiError
+from openami.quantities.obis import IMPORT_ENERGY, ObisCode
+
+T = TypeVar("T")
+
+METERS = 1000
+AT_ONCE = 100
+START = datetime(2026, 3, 1, 23, tzinfo=UTC)
+_LOAD_PROFILE = Attribute(7, ObisCode(1, 0, 99, 1, 0), 2)
+_REGISTER = Attribute(3, IMPORT_ENERGY, 2)
+
+
+def run() -> dict[str, Figure]:
+    """Measure a fleet of 1,000 households."""
+    spec = household_fleet(METERS, seed=1, start=START)
+    simulated_s, octets = _simulate(spec)
+    seconds, readings = _served(spec)
+    return {
+        "associations_with_daily_profile": Figure(METERS / seconds, "1/s"),
+        "intervals_read": Figure(readings / seconds, "1/s"),
+        "meter_days_simulated": Figure(METERS / simulated_s, "1/s"),
+        "idle_memory_per_meter": Figure(octets / METERS / 1024, "KiB"),
+    }
+
+
+def _simulate(spec: FleetSpec) -> tuple[float, int]:
+    """Seconds for a day of all meters, and memory of the fleet before it in octets."""
+    tracemalloc.start()
+    clock = SimulatedClock(spec.start)
+    fleet = Fleet(spec, clock)
+    octets, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    clock.advance(timedelta(days=1))
+    begin = time.perf_counter()
+    fleet.settle()
+    return time.perf_counter() - begin, octets
+
+
+def _served(spec: FleetSpec) -> tuple[float, int]:
+    """Seconds for one read of every meter over TCP, and intervals read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fleet.json"
+        save_fleet(spec, path)
+        command = [sys.executable, "-m", "openami.meter.serve", str(path), "--simulated"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                serving = orjson.loads(process.stdout.readline())
+                with asyncio.Runner(loop_factory=fast_loop()) as runner:
+                    return runner.run(_read_all(spec, serving["ports"], serving["control_port"]))
+            finally:
+                process.terminate()
+
+
+async def _read_all(spec: FleetSpec, ports: list[int], control_port: int) -> tuple[float, int]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", control_port)
+    day_end = START + timedelta(days=1)
+    writer.write(orjson.dumps({"advance_to": day_end.isoformat()}) + b"\n")
+    await reader.readline()
+    queue = list(spec.meters)
+    intervals = 0
+
+    async def work() -> None:
+        nonlocal intervals
+        decoder = ProfileDecoder()
+        while queue:
+            meter = queue.pop()
+            port = ports[meter.port_index]
+            read = await read_day(port, meter.wport, meter.password, START, day_end, decoder)
+            intervals += read
+
+    begin = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(work())
+    seconds = time.perf_counter() - begin
+    writer.write(b'{"stop": null}\n')
+    await reader.readline()
+    writer.close()
+    return seconds, intervals
+
+
+async def read_day(
+    port: int, wport: int, password: str, start: datetime, end: datetime, decoder: ProfileDecoder
+) -> int:
+    """Connect, associate, read the load profile after ``start`` up to ``end`` and the register, release.
+
+    Returns
+    -------
+    Number of intervals read.
+    """
+    link = await DlmsLink.connect("127.0.0.1", port)
+    try:
+        association = management_association(wport, password.encode())
+        await link.run(association.associate())
+        selector = by_range(start + timedelta(seconds=1), end)
+        columns = decoder.decode(await link.run(association.get_encoded(_LOAD_PROFILE, selector)))
+        await link.run(association.get(_REGISTER))
+        await link.run(association.release())
+        return len(columns[0].present)
+    finally:
+        link.close()
+
+
+class DlmsLink(asyncio.Protocol):
+    """A connection that runs the client's operations, one at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._operation: Generator[bytes, bytes, object] | None = None
+        self._result: asyncio.Future[object] | None = None
+
+    @classmethod
+    async def connect(cls, host: str, port: int) -> DlmsLink:
+        """Connect; raises `OSError` where nobody listens."""
+        _, link = await asyncio.get_running_loop().create_connection(cls, host, port)
+        return link
+
+    async def run(self, operation: Generator[bytes, bytes, T]) -> T:
+        """Result of an operation.
+
+        Raises
+        ------
+        LinkError
+            The connection was lost.
+        ProtocolError
+            As the operation raises.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise LinkError("the connection is closed")
+        self._result = asyncio.get_running_loop().create_future()
+        self._operation = operation
+        self._transport.write(next(operation))
+        return await self._result  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The server took us."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The server has gone."""
+        if self._result is not None and not self._result.done():
+            self._result.set_exception(LinkError("the connection was lost"))
+
+    def data_received(self, data: bytes) -> None:
+        """Octets of an answer, cut anyhow."""
+        if self._operation is None or self._result is None or self._result.done() or self._transport is None:
+            return
+        try:
+            outgoing = self._operation.send(data)
+        except StopIteration as done:
+            self._result.set_result(done.value)
+        except OpenAmiError as error:
+            self._result.set_exception(error)
+        else:
+            if outgoing:
+                self._transport.write(outgoing)

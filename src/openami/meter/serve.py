@@ -1,0 +1,149 @@
+"""Serving a fleet: in this process, or as a process of its own.
+
+    python -m openami.meter.serve FLEET.toml --simulated --port 0 --control-port 0
+
+writes one line of JSON to its standard output when it listens (``host``, ``ports``, ``control_port``) and
+ends on the command ``stop``, on SIGINT or SIGTERM. Rule never to be broken: every clock is the one handed
+in; only `main` takes the system's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from openami.quantities.clock import Clock, SimulatedClock, SystemClock
+from openami.quantities.errors import OpenAmiError
+
+from .control_channel import ControlChannel
+from .fleet import Fleet
+from .fleet_spec import FleetSpec, load_fleet
+from .tcp_server import FleetServer, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where a fleet is served: TCP ports by port index, and the control channel's (None: without)."""
+
+    host: str
+    ports: tuple[int, ...]
+    control_port: int | None
+
+
+async def serve_fleet(
+    spec: FleetSpec,
+    clock: Clock,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    control_port: int | None = 0,
+    limits: Limits | None = None,
+    ready: Callable[[Serving], None] | None = None,
+) -> None:
+    """Serve a fleet until it is stopped over the control channel, or the task is cancelled.
+
+    Parameters
+    ----------
+    spec:
+        The fleet.
+    clock:
+        What time it is: a `SimulatedClock` is moved by the control channel.
+    host, port:
+        Where meters listen: port index i on ``port + i``; 0: free ports.
+    control_port:
+        Loopback port of the control channel; 0: a free one; None: no channel.
+    ready:
+        Told where everything is as soon as it listens.
+
+    Raises
+    ------
+    LinkError
+        A port cannot be listened on.
+    QuantityError
+        The clock stands before the fleet's start.
+    """
+    server = FleetServer(Fleet(spec, clock), limits)
+    control = ControlChannel(server, clock if isinstance(clock, SimulatedClock) else None)
+    ports = await server.start(host, port)
+    try:
+        bound = None if control_port is None else await control.start(control_port)
+        if ready is not None:
+            ready(Serving(host, tuple(ports), bound))
+        await control.stopped.wait()
+    finally:
+        await control.close()
+        await server.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the fleet of a file; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m openami.meter.serve", description=main.__doc__)
+    parser.add_argument("fleet", type=Path, help="TOML or JSON file of the fleet")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="first TCP port; 0: free ports")
+    parser.add_argument("--control-port", type=int, default=0, help="loopback port; 0: a free one")
+    parser.add_argument(
+        "--simulated", action="store_true", help="time stands at the fleet's start until it is moved"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        spec = load_fleet(chosen.fleet)
+        clock: Clock = SimulatedClock(spec.start) if chosen.simulated else SystemClock()
+        run(
+            spec, clock, host=chosen.host, port=chosen.port, control_port=chosen.control_port, ready=_announce
+        )
+    except OpenAmiError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def run(
+    spec: FleetSpec,
+    clock: Clock,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    control_port: int | None = 0,
+    ready: Callable[[Serving], None] | None = None,
+) -> None:
+    """`serve_fleet` in an event loop of its own (uvloop's where there is one), until SIGINT or SIGTERM."""
+
+    async def until_signalled() -> None:
+        serving = asyncio.ensure_future(
+            serve_fleet(spec, clock, host=host, port=port, control_port=control_port, ready=ready)
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, serving.cancel)
+        await asyncio.wait({serving})
+        if not serving.cancelled():
+            serving.result()
+
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
+        runner.run(until_signalled())
+
+
+def fast_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Maker of uvloop's event loop where that is installed, of asyncio's elsewhere."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _announce(serving: Serving) -> None:
+    sys.stdout.write(orjson.dumps(asdict(serving)).decode() + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
