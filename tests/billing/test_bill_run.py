@@ -14,7 +14,7 @@ from openami.billing.packaged import packaged_tariff
 from openami.quantities.errors import BillingError, RegistryError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL
 from openami.quantities.status import MISSING
-from openami.registry.entities import Account, Agreement, Customer
+from openami.registry.entities import Account, Agreement, Customer, UsagePoint
 
 MARCH, APRIL, MAY = date(2026, 3, 1), date(2026, 4, 1), date(2026, 5, 1)
 FLAT = """
@@ -201,3 +201,36 @@ def test_what_cannot_be_billed_says_why(utility) -> None:
     utility.tariff(FLAT.replace("EUR", "GBP"))
     with pytest.raises(BillingError, match="Europe/Berlin and EUR"):
         utility.run.bill("AG-1", MARCH, APRIL)
+
+
+def test_a_run_over_many_bills_all_it_can_and_names_the_rest(utility) -> None:
+    utility.tariff(FLAT)
+    utility.read(MARCH, APRIL)
+    utility.registry.record(
+        [
+            UsagePoint("UP-2", "Europe/Berlin", None, "customer", None, "residential"),
+            Agreement("AG-2", "AC-1", "UP-2", "t", date(2025, 1, 1)),
+        ],
+        actor="test",
+        why="a customer without readings",
+    )
+    told: list[int] = []
+    report = utility.run.bill_many(["AG-2", "AG-1", "AG-9"], MARCH, APRIL, progress=told.append)
+    assert [bill.agreement_id for bill in report.bills] == ["AG-1"]
+    assert utility.run.recompute(report.bills[0].bill_id).holds
+    assert [(item.agreement_id, type(item.error).__name__) for item in report.refused] == [
+        ("AG-2", "BillingError"),
+        ("AG-9", "RegistryError"),
+    ]
+    assert told == [1, 2, 3]
+    again = utility.run.bill_many(["AG-1"], MARCH, APRIL)
+    assert again.bills == ()
+    assert "billed already" in str(again.refused[0].error)
+
+
+def test_a_ratchet_does_not_look_back_beyond_agreement_and_tariff(utility) -> None:
+    utility.tariff(packaged_tariff("shop_demand"), date(2026, 2, 1))
+    utility.read(date(2026, 2, 1), APRIL)
+    bill = utility.run.bill("AG-1", MARCH, APRIL)
+    assert bill.pins.history_from == date(2026, 2, 1)
+    assert utility.run.recompute(bill.bill_id).holds

@@ -13,6 +13,8 @@ import pytest
 from openami.billing.rating import rate_many
 from openami.billing.urdb import tariff_from_urdb
 from openami.billing.usage import Channel, Usage
+from openami.cli.bench.billing import run
+from openami.cli.bench.figures import peers_python
 from openami.quantities.errors import TariffError
 from openami.quantities.obis import IMPORT_INTERVAL
 from openami.quantities.units import Quantum, Unit
@@ -110,6 +112,16 @@ def test_faults_of_a_rate_name_the_field(urdb: Path, change: dict[str, object], 
 def test_what_is_not_one_rate_is_a_tariff_error(text: str) -> None:
     with pytest.raises(TariffError):
         tariff_from_urdb(text)
+
+
+@pytest.mark.peer
+def test_a_whole_bench_of_bills_agrees_with_the_peer() -> None:
+    """`run` compares the bills of both before it gives a figure."""
+    if peers_python() is None:
+        pytest.skip("no environment with NREL-PySAM (make peers)")
+    figures = run()
+    assert figures["bills_per_s"].peer == "NREL-PySAM Utilityrate5"
+    assert figures["bills_per_s"].peer_value
 
 
 def test_all_faults_of_a_rate_come_at_once(urdb: Path) -> None:
