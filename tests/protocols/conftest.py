@@ -85,7 +85,7 @@ class TestRelay:
 
 
 @dataclass
-class Rows3:
+class ColumnBuffer:
     """Rows of (instant, number, number ...) as a profile buffer; local time is UTC+1."""
 
     at: np.ndarray
@@ -114,14 +114,16 @@ class TestMeter:
     note: bytes = b"hello"
     clock: TestClock = field(default_factory=TestClock)
     relay: TestRelay = field(default_factory=TestRelay)
-    load: Rows3 = field(
-        default_factory=lambda: Rows3(
+    load: ColumnBuffer = field(
+        default_factory=lambda: ColumnBuffer(
             quarter_hours("2025-01-01T23:00", 96 * 3),
             [np.zeros(288, np.int64), np.arange(288, dtype=np.int64) * 7 % 1000],
         )
     )
-    events: Rows3 = field(
-        default_factory=lambda: Rows3(quarter_hours("2025-01-02T00:00", 5), [np.arange(5, dtype=np.int64)])
+    events: ColumnBuffer = field(
+        default_factory=lambda: ColumnBuffer(
+            quarter_hours("2025-01-02T00:00", 5), [np.arange(5, dtype=np.int64)]
+        )
     )
     resets: int = 0
 
