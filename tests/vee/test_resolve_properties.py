@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openami.mdm.vee.kernel import ABSENT, UNLIMITED
@@ -33,6 +33,10 @@ PACK = default_pack()
 places = st.integers(0, N - 1)
 
 
+@example(
+    seed=0, scale=1, gaps=[], spikes=[(1, 3)], negatives=[], lost_freezes=set(), wrong_freeze=None,
+    outage=(0, 1783),
+)  # fmt: skip
 @given(
     seed=st.integers(0, 1000),
     scale=st.sampled_from([0, 1, 100, 30_000]),

@@ -212,15 +212,18 @@ def test_runs_day_by_day_reach_the_same_energy_as_one_run(utility: Utility) -> N
     dead = (civil(16), civil(17))
     reads = freezes(days)
     del reads[civil(17).start]
-    for offset, (day, values) in enumerate(days.items()):
-        delivered = {} if day in dead else {day: values}
+    before = {day: values for day, values in days.items() if day.day < civil(15).day}
+    utility.deliver(before, reads={at: count for at, count in reads.items() if at <= civil(15).start})
+    utility.run(FIRST, civil(15).day)
+    for day in list(days)[15:20]:
+        delivered = {} if day in dead else {day: days[day]}
         registers = {at: reads[at] for at in (day.start, day.end) if at in reads}
-        utility.deliver(delivered, reads=registers, source=f"day {offset}")
+        utility.deliver(delivered, reads=registers, source=f"day {day.day}")
         report = utility.run(day.day, day.day + timedelta(days=1))
         if day == civil(17):
             assert ("UP-1", IMPORT_INTERVAL, civil(16).day) in report.revised
-    total = sum(utility.final(day.day).total for day in days)
-    assert total == sum(int(values.sum()) for values in days.values())
+    total = sum(utility.final(day.day).total for day in list(days)[:20])
+    assert total == sum(int(values.sum()) for values in list(days.values())[:20])
     assert utility.final(civil(16).day).version == 2
 
 

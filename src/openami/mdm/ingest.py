@@ -97,7 +97,7 @@ class IngestDoor:
             return receipt
         cases = self._event_cases(batch.events, receipt, zones)
         cases += self._conflict_cases(receipt)
-        if receipt.duplicates and batch.intervals:
+        if receipt.duplicates and self._intervals_stored(receipt) < len(batch.intervals):
             cases += self._duplicate_cases(receipt.seq - 1, receipt.seq)
         self._exceptions.report(cases)
         return receipt
@@ -116,6 +116,11 @@ class IngestDoor:
             cases += self._conflict_cases(receipt)
         cases += self._duplicate_cases(0, max(by_seq, default=0))
         return self._exceptions.report(cases)
+
+    def _intervals_stored(self, receipt: Receipt) -> int:
+        """Interval blocks of a batch that were new; freezes and events are read again every day."""
+        commits = self._store.commits(receipt.seq - 1)
+        return next((commit.intervals for commit in commits if commit.seq == receipt.seq), 0)
 
     def _zones(self) -> Mapping[str, str]:
         if self._registry is None:

@@ -404,6 +404,9 @@ class _Resolver:
         if need and not weights.any():
             weights = self.stretch.inside[fill] * self.stretch.energised[fill]
             methods = np.full(fill.size, DATA_SCALING, np.int64)
+        if need and not weights.any():
+            self._leave(fill, f"the register leaves {need} for intervals without power")
+            return
         shares = distribute(need, weights) if need else np.zeros(fill.size, np.int64)
         estimated = float(result.values[fill].sum())
         stretched = need > self.packs[self.stretch.day_of(span.start)].scaling_k_max * estimated
