@@ -7,7 +7,8 @@ One JSON object a line with one key, answered by one line each, in order:
     {"stop": null}                                end the server
 
 Every answer has ``ok``; with ``ok`` false, ``error`` says what was wrong. Rule never to be broken: it listens
-on the loopback interface only, and takes no line longer than `LINE_LIMIT` octets.
+on the loopback interface only; a line longer than `LINE_LIMIT` octets, or more than `LINES_WAITING` lines
+not yet answered, end the connection.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .tcp_server import FleetServer
 
 LOOPBACK = "127.0.0.1"
 LINE_LIMIT = 4096
-_LINES_WAITING = 64
+LINES_WAITING = 64
 
 
 class ControlChannel:
@@ -153,7 +154,9 @@ class _ControlConnection(asyncio.Protocol):
         *lines, rest = self._buffer.split(b"\n")
         self._buffer = bytearray(rest)
         self._lines += [bytes(line) for line in lines if line.strip()]
-        if len(rest) > LINE_LIMIT or len(self._lines) > _LINES_WAITING:
+        longest = max(map(len, (rest, *self._lines)))
+        if longest > LINE_LIMIT or len(self._lines) > LINES_WAITING:
+            self._lines.clear()
             self.close()
         elif self._lines and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())

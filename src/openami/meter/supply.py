@@ -184,11 +184,11 @@ class Supply:
         together = matrix.energy_mwh[plain], matrix.before_mwh[plain]
         flat = FlowDay(
             matrix.edges_ms,
-            together[0].reshape(2 * len(plain), -1),
-            together[1].reshape(2 * len(plain), -1),
+            together[0].reshape(2 * len(plain), SLOTS + 1),
+            together[1].reshape(2 * len(plain), SLOTS + 1),
             matrix.lengths_ms,
         )
-        segments = flat.segments(edges).reshape(len(plain), 2, -1).sum(axis=0)
+        segments = flat.segments(edges).reshape(len(plain), 2, edges.size - 1).sum(axis=0)
         for index in odd:
             segments += self._supplied(index, day, edges)
         net = segments[0] - segments[1]
