@@ -89,7 +89,12 @@ class Utility:
             if gaps:
                 ids = np.zeros(values.size, np.int32) if ids is None else ids.copy()
                 ids[gaps] = MISSING
-            blocks.append(IntervalBlock(meter_id, channel, day, interval_s, quantum, values, captured, ids))
+            blocks.append(
+                IntervalBlock(
+                    meter_id, channel, day, interval_s, quantum, values, captured, ids,
+                    evidence_id=f"frames-of-{source}",
+                )
+            )  # fmt: skip
         register = REGISTER_OF_INTERVAL[channel]
         registers = [
             RegisterRead(

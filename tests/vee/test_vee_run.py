@@ -327,7 +327,7 @@ def test_power_outage_is_zero_and_its_edges_are_partial(utility: Utility) -> Non
     assert final.values[20] + final.values[32] == 65, "the register gives the partial intervals their sum"
     assert final.total == true.sum()
     (outage,) = utility.exceptions.find("power_outage")
-    assert (outage.day, outage.evidence_ids) == (civil(9).day, ("e-down", "e-up"))
+    assert (outage.day, outage.evidence_ids) == (civil(9).day, ("e-down", "e-up", "frames-of-test"))
     assert outage.detail == "no power from 04:05:00Z to 07:10:00Z, 11100 s"
     assert report.exceptions == {"gap": 1, "power_outage": 1}
 
@@ -589,6 +589,26 @@ def test_zone_of_meter_and_usage_point_must_agree(utility: Utility) -> None:
     with pytest.raises(ValidationError, match="M-3 counts days in Asia/Shanghai") as error:
         utility.run(FIRST, LAST)
     assert "M-2" not in str(error.value)
+
+
+def test_blocks_of_another_zone_are_refused(utility: Utility) -> None:
+    utility.meter()
+    utility.deliver(loads(FIRST, 2, zone="UTC"))
+    with pytest.raises(ValidationError, match="blocks of days in UTC") as error:
+        utility.run(FIRST, LAST)
+    assert "days in Europe/Berlin" in str(error.value)
+
+
+def test_a_case_leads_to_the_readings_and_their_evidence(utility: Utility) -> None:
+    utility.meter()
+    days = loads(FIRST, 3)
+    utility.deliver(days, reads=freezes(days), missing={civil(1): [7]})
+    utility.run(FIRST, FIRST + timedelta(days=3))
+    (case,) = utility.cases()
+    (raw,) = utility.store.raw_versions("M-1", IMPORT_INTERVAL, civil(1).day)
+    assert case.block_ids == (raw.block_id,)
+    assert case.evidence_ids == ("frames-of-test",)
+    assert (case.usage_point_id, case.channel, case.seq) == ("UP-1", IMPORT_INTERVAL, 1)
 
 
 def test_days_before_anything_are_silent_not_an_error(utility: Utility) -> None:

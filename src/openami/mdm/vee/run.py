@@ -345,7 +345,7 @@ class Vee:
         first = min(work.days[0].day for work in works) - timedelta(days=longest)
         last = max(work.days[0].day for work in works)
         ids = [work.point.usage_point_id for work in works]
-        return StoredFinals(self._store.final_table(ids, None, first, last))
+        return StoredFinals(self._store.final_table(ids, None, first, last, as_of=seq))
 
     def _keep(self, results: Sequence[PointResult], asked: _Window, seq: int, tally: _Tally) -> None:
         """Store finals that say something new, settle the cases, add up."""
