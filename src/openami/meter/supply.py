@@ -24,6 +24,8 @@ from .load_curve import MWH_PER_WH, CurveBank, CurveSpec, Day
 from .meter_clock import milliseconds
 
 DAYS_KEPT = 4
+AREA_LIMIT_MWH = 3_000_000_000
+"""Largest energy of an area in a slot (12 MW): its square still fits an int64."""
 _FOR_EVER_MS = 2**62
 
 
@@ -213,6 +215,8 @@ class Supply:
         daily = int(self._bank.daily_wh[self._members.get(area, [])].sum())
         if permille == 0 or daily == 0:
             return np.zeros_like(net)
+        if np.abs(net).max() > AREA_LIMIT_MWH:
+            raise QuantityError(f"area {area!r} draws more than 12 MW", expected="smaller areas")
         at_reference = daily * MWH_PER_WH * 5 // (4 * SLOTS)
         divisor = max(1, at_reference * 1000 // permille)
         loss: npt.NDArray[np.int64] = net * net // divisor * SLOT_MS // lengths_ms
