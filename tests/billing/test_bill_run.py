@@ -133,11 +133,22 @@ def test_corrections_of_registry_and_tariff_do_not_change_an_old_bill(utility) -
     assert new.lines[0].amount == pytest.approx(3 * bill.lines[0].amount, abs=0.02)
 
 
-def test_tampering_with_a_stored_bill_shows(utility) -> None:
+def test_a_stored_bill_resists_tampering_and_shows_it(utility) -> None:
     utility.tariff(FLAT)
     utility.read(MARCH, APRIL)
     bill = utility.run.bill("AG-1", MARCH, APRIL)
+    for wrong in (
+        "UPDATE bill_lines SET amount = '1.00'",
+        "DELETE FROM bill_lines",
+        "UPDATE bills SET total = '1.00'",
+        "DELETE FROM bills",
+    ):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), utility.engine.begin() as connection:
+            connection.execute(sa.text(wrong))
+    assert utility.run.get(bill.bill_id) == bill
+    on_table = " ON bill_lines" if utility.engine.dialect.name == "postgresql" else ""
     with utility.engine.begin() as connection:
+        connection.execute(sa.text(f"DROP TRIGGER bill_lines_no_update{on_table}"))
         connection.execute(sa.text("UPDATE bill_lines SET amount = '1.00' WHERE line_no = 1"))
     found = utility.run.recompute(bill.bill_id)
     assert not found.lines_agree
@@ -233,4 +244,13 @@ def test_a_ratchet_does_not_look_back_beyond_agreement_and_tariff(utility) -> No
     utility.read(date(2026, 2, 1), APRIL)
     bill = utility.run.bill("AG-1", MARCH, APRIL)
     assert bill.pins.history_from == date(2026, 2, 1)
+    assert utility.run.recompute(bill.bill_id).holds
+
+
+def test_a_tariff_without_energy_needs_no_readings(utility) -> None:
+    text = FLAT[: FLAT.index("[[charges]]")]
+    text += '[[charges]]\nname = "line rental"\nkind = "standing"\nper = "month"\nprice = "4.20"\n'
+    utility.tariff(text)
+    bill = utility.run.bill("AG-1", MARCH, APRIL)
+    assert (bill.total_text, bill.energy_wh, bill.pins.channels) == ("4.20", 0, ())
     assert utility.run.recompute(bill.bill_id).holds

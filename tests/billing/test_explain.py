@@ -44,7 +44,7 @@ def test_each_level_sums_to_the_one_above(utility, name: str) -> None:
     counts: Counter[str] = Counter()
     assert_sums(utility.run.explain(bill.bill_id), counts)
     assert counts["bill"] == 1
-    assert counts["line"] == len(bill.lines)
+    assert counts["line"] > len(bill.lines)  # taxes lead to the lines they are on
     assert counts["interval"] == counts["final"] == counts["raw"] == counts["evidence"] > 2900
 
 
@@ -155,3 +155,15 @@ def test_a_year_opens_without_reading_it(utility, monkeypatch: pytest.MonkeyPatc
     determinant = utility.run.explain(bill.bill_id, 2).children()[0]
     with pytest.raises(AssertionError):
         determinant.children()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_tax_leads_to_the_lines_it_is_on(utility) -> None:
+    utility.tariff(packaged_tariff("pv_net"))
+    utility.read(MARCH, APRIL)
+    utility.read(MARCH, APRIL, lambda index: 30 * (index % 5), EXPORT_INTERVAL)
+    bill = utility.run.bill("AG-1", MARCH, APRIL)
+    number = len(bill.lines)
+    tax = utility.run.explain(bill.bill_id, number)
+    assert bill.lines[number - 1].kind == "percent"
+    assert sum(node.value for node in tax.children()) == bill.lines[number - 1].quantity

@@ -211,7 +211,7 @@ def test_energy_at_the_edge_of_64_bits_is_refused_or_exact() -> None:
         counts = np.full((1, count), value, np.int64)
         return Usage(ZONE, date(2026, 1, 1), last, 900, {IMPORT_INTERVAL: Channel(WH, counts)})
 
-    largest = ceil(Fraction(2**63, count)) - 1
+    largest = ceil(Fraction(2**63, 2 * count)) - 1
     assert total_of(rate(tariff, usage(largest))) == Fraction(largest * count, 1000)
     with pytest.raises(TariffError, match="does not fit 64 bits"):
         rate(tariff, usage(largest + 1))
@@ -249,3 +249,39 @@ def test_missing_channels_and_wrong_grids_are_refused() -> None:
 )
 def test_months_of_a_period(first: date, last: date, months: Fraction) -> None:
     assert months_between(first, last) == months
+
+
+def test_negative_counts_are_refused() -> None:
+    counts = np.ones((2, 96), np.int64)
+    counts[1, 7] = -3
+    usage = Usage(ZONE, date(2026, 1, 1), date(2026, 1, 2), 900, {IMPORT_INTERVAL: Channel(WH, counts)})
+    with pytest.raises(TariffError, match=r"row 1, interval 7: a negative count of -3"):
+        rate(Tariff.from_toml(HEAD + TOU + 'prices = { day = "1", night = "1" }'), usage)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 29), st.sampled_from(["instant", "day", "month", "year"]))
+@settings(max_examples=15, deadline=None)
+def test_netting_and_losses_averaged_over_a_cut_come_to_the_whole(seed: int, cut: int, net: str) -> None:
+    text = (
+        HEAD
+        + """
+prorate = "by_days"
+[[charges]]
+name = "energy"
+kind = "energy"
+price = "0.3"
+net = { export = "1-0:2.29.0", interval = "NET", price = "0.07", reset = "04-10" }
+losses = { fixed_w = "100", percent = "2", load_w = "300", rated_w = "20000" }
+"""
+    )
+    tariff = Tariff.from_toml(text.replace("NET", net))
+    first, last = date(2026, 3, 10), date(2026, 4, 10)
+    usage = loads(seed, 1, first, last)
+    between = first + timedelta(days=cut)
+    parts = rate_parts([Part(tariff, first, between), Part(tariff, between, last)], usage)
+    whole = rate(tariff, usage)
+    if net != "year":  # a bank is drawn on part by part, and paid out by the part its year ends in
+        assert total_of(parts) == total_of(whole)
+    else:
+        stored = parts.carried.bank["energy"]["all"].fraction(0)
+        assert stored == whole.carried.bank["energy"]["all"].fraction(0) == 0

@@ -14,7 +14,7 @@ from math import isqrt
 import numpy as np
 import numpy.typing as npt
 
-from openami.billing.determinants import Counts, RateIndex, largest_square, largest_window, within_int64
+from openami.billing.determinants import Counts, RateIndex, check_counts, largest_square, largest_window
 from openami.billing.energy import tier_parts
 from openami.billing.lines import Carried, DeterminantColumn, LineColumn
 from openami.billing.tariff import DemandCharge, Measure, Tariff, Window
@@ -111,7 +111,7 @@ def _largest(
     step = width if charge.window is Window.BLOCK else 1
     counts = usage.channels[code].counts
     if charge.reactive is None:
-        within_int64(counts[:, :width], 1)
+        check_counts(counts, terms=width)
         largest, index = largest_window(counts, rate, width, step, rates)
         return [Exact.of_counts(largest[:, slot]) for slot in range(rates)], index
     reactive = usage.channels[charge.reactive]

@@ -1,7 +1,7 @@
 """Billing determinants: what is counted over the intervals of a period before any price is asked.
 
 Kernels over int64 counts, ``loads`` of shape ``(n, intervals)`` for n usage points on one grid. Sums are
-exact as long as they stay below 2**63, which `within_int64` proves from the largest value before a kernel
+exact as long as they stay below 2**63, which `check_counts` proves from the largest value before a kernel
 runs. Never to be broken: a kernel returns integers, and the index of the interval where a maximum occurred.
 """
 
@@ -17,20 +17,37 @@ Counts = npt.NDArray[np.int64]
 RateIndex = npt.NDArray[np.int16]
 
 
-def within_int64(loads: Counts, factor: int = 1) -> None:
-    """Prove that no sum of a row of ``loads`` times ``factor`` leaves int64.
+def check_counts(loads: Counts, factor: int = 1, terms: int | None = None) -> None:
+    """Prove that counts can be summed: none is negative, and no sum leaves int64.
+
+    Parameters
+    ----------
+    loads:
+        Counts, shape ``(n, intervals)``; a channel counts one direction, so none may be below 0.
+    factor:
+        What each count is multiplied by.
+    terms:
+        How many are summed; None for all intervals.
 
     Raises
     ------
     TariffError
-        It could.
+        A count is negative, or a sum could leave 64 bits.
     """
     if loads.size == 0:
         return
-    largest = max(int(loads.max()), -int(loads.min()))
-    if largest * abs(factor) * loads.shape[1] >= 2**63:
+    largest, least = int(loads.max()), int(loads.min())
+    if least < 0:
+        row, index = (int(position) for position in np.argwhere(loads < 0)[0])
         raise TariffError(
-            f"a value of {largest} over {loads.shape[1]} intervals does not fit 64 bits",
+            f"a negative count of {int(loads[row, index])}",
+            where=f"row {row}, interval {index}",
+            expected="export on a channel of its own",
+        )
+    count = loads.shape[1] if terms is None else terms
+    if largest * abs(factor) * count >= 2**63:
+        raise TariffError(
+            f"a value of {largest} over {count} intervals does not fit 64 bits",
             expected="a coarser quantum",
         )
 

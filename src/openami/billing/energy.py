@@ -20,11 +20,11 @@ import numpy as np
 from openami.billing.determinants import (
     Counts,
     RateIndex,
+    check_counts,
     crossing,
     net_by_rate,
     squares_by_rate,
     sums_by_rate,
-    within_int64,
 )
 from openami.billing.lines import Carried, DeterminantColumn, LineColumn
 from openami.billing.tariff import (
@@ -91,7 +91,6 @@ def rate_energy(
         rate = calendar.rates_between(first, last, usage.interval_s)
         counted = _Counted(charge, channel_code, channel, tariff, part, rate, span)
         by_rate, determinants = counted.by_rate(bank)
-        by_rate = [quantity.scaled(span.use_share) for quantity in by_rate]
         lines += _tier_lines(charge, names, by_rate, use, span, part, rate, channel_code, determinants)
         if charge.net is not None:
             lines += counted.surplus_lines(names, bank)
@@ -114,10 +113,16 @@ class _Counted:
     span: Span
     surplus: tuple[list[Exact], list[DeterminantColumn]] = field(default_factory=lambda: ([], []))
 
+    @property
+    def kilo(self) -> Fraction:
+        """What a count is in the kilo-unit, times the share of the use that the span is charged for."""
+        return self.channel.kilo * self.span.use_share
+
     def by_rate(self, bank: dict[str, Exact]) -> tuple[list[Exact], list[DeterminantColumn]]:
         """Use by rate in the kilo-unit, after netting and losses, and the determinants behind it."""
         counts = self.usage.channels[self.code].counts
-        within_int64(counts)
+        # Twice, for the difference of two channels.
+        check_counts(counts, 2)
         rates = len(self.tariff.calendars[self.charge.calendar].rates)
         net = self.charge.net
         if net is None:
@@ -125,11 +130,11 @@ class _Counted:
             sums = sums_by_rate(counts, self.rate, cuts, rates)[:, 0, :]
             columns = [Exact.of_counts(sums[:, code]) for code in range(rates)]
             determinants = self._determinants("sum", self.code, columns)
-            use = [column.scaled(self.channel.kilo) for column in columns]
+            use = [column.scaled(self.kilo) for column in columns]
         else:
             use, determinants = self._netted(net, counts, rates, bank)
         if self.charge.losses is not None:
-            added = _losses(self.charge.losses, counts, self.channel, self.usage, self.rate, use)
+            added = self._losses(self.charge.losses, counts, use)
             use = [own + lost for own, lost in zip(use, added, strict=True)]
         return use, determinants
 
@@ -143,17 +148,17 @@ class _Counted:
                 where=f"charge {self.charge.name!r}",
                 expected="one quantum for channels that are netted",
             )
-        within_int64(exported.counts)
+        check_counts(exported.counts, 2)
         slots = _slots(net.interval, self.usage)
         taken, given = net_by_rate(counts, exported.counts, self.rate, slots, rates)
         left = [Exact.of_counts(taken[:, code]) for code in range(rates)]
         over = [Exact.of_counts(given[:, code]) for code in range(rates)]
         determinants = self._determinants("net_import", self.code, left)
         self.surplus = (
-            [column.scaled(self.channel.kilo) for column in over],
+            [column.scaled(self.kilo) for column in over],
             self._determinants("net_export", net.export, over),
         )
-        use = [column.scaled(self.channel.kilo) for column in left]
+        use = [column.scaled(self.kilo) for column in left]
         if net.interval is not Netting.YEAR:
             return use, determinants
         for code, name in enumerate(self.tariff.calendars[self.charge.calendar].rates):
@@ -162,6 +167,25 @@ class _Counted:
             use[code] = use[code] - drawn
             bank[name] = stored - drawn + self.surplus[0][code]
         return use, determinants
+
+    def _losses(self, losses: Losses, counts: Counts, use: Sequence[Exact]) -> list[Exact]:
+        """Losses by rate in the kilo-unit, below zero where they are taken off."""
+        hours, share = Fraction(self.usage.interval_s, 3600), self.span.use_share
+        squares = None
+        if losses.load_w:
+            check_counts(counts, int(counts.max(initial=0)))
+            squares = squares_by_rate(counts, self.rate, len(use))
+        added = []
+        for code, own in enumerate(use):
+            fixed = Fraction(losses.fixed_w) * hours * int((self.rate == code).sum()) * share / 1000
+            lost = own.scaled(Fraction(losses.percent) / 100) + Exact.constant(fixed, len(own))
+            if squares is not None:
+                # load_w * (E / h / rated_w)^2 * h, in kilo-units; E is counts of kilo * 1000 in Wh.
+                factor = Fraction(losses.load_w) / hours / Fraction(losses.rated_w) ** 2
+                factor *= (self.channel.kilo * 1000) ** 2 * share / 1000
+                lost = lost + Exact.of_counts(squares[:, code]).scaled(factor)
+            added.append(lost.scaled(losses.sign))
+        return added
 
     def surplus_lines(self, names: Sequence[str], bank: dict[str, Exact]) -> list[LineColumn]:
         """Credits for export that found nothing to cancel; a yearly bank is paid out at its reset."""
@@ -181,10 +205,10 @@ class _Counted:
                 charge=self.charge.name,
                 kind="surplus",
                 text=f"{name}, export" if len(names) > 1 else "export",
-                quantity=quantity.scaled(self.span.use_share),
+                quantity=quantity,
                 unit=self.channel.kilo_unit,
                 price=price,
-                amount=self.charge.rounding.apply(-quantity.scaled(self.span.use_share * Fraction(price))),
+                amount=self.charge.rounding.apply(-quantity.scaled(price)),
                 formula=formula,
                 span=self.span,
                 determinants=(determinant,),
@@ -407,33 +431,6 @@ def _labels(limits: Sequence[Fraction], unit: str) -> list[str]:
 
 def _plain(limit: Fraction) -> str:
     return f"{float(limit):.3f}".rstrip("0").rstrip(".")
-
-
-def _losses(
-    losses: Losses,
-    counts: Counts,
-    channel: Channel,
-    usage: Usage,
-    rate: RateIndex,
-    use: list[Exact],
-) -> list[Exact]:
-    hours = Fraction(usage.interval_s, 3600)
-    squares = None
-    if losses.load_w:
-        largest = int(np.abs(counts).max(initial=0))
-        within_int64(counts, largest)
-        squares = squares_by_rate(counts, rate, len(use))
-    added = []
-    for code, own in enumerate(use):
-        fixed = Fraction(losses.fixed_w) * hours * int((rate == code).sum()) / 1000
-        lost = own.scaled(Fraction(losses.percent) / 100) + Exact.constant(fixed, len(own))
-        if squares is not None:
-            # W_load * (E / h / rated)^2 * h, in kilo-units: counts squared times the square of a count in Wh.
-            factor = Fraction(losses.load_w) / hours / Fraction(losses.rated_w) ** 2
-            factor *= (channel.kilo * 1000) ** 2 / 1000
-            lost = lost + Exact.of_counts(squares[:, code]).scaled(factor)
-        added.append(lost.scaled(losses.sign))
-    return added
 
 
 def _slots(interval: Netting, usage: Usage) -> Counts:

@@ -7,7 +7,7 @@ A node reads what lies below it only when its children are asked for. Never to b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fractions import Fraction
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from openami.billing.ledger import Bill
 from openami.billing.lines import Determinant, Line
-from openami.billing.tariff import Tariff
+from openami.billing.tariff import EnergyCharge, Tariff, base_of
 from openami.mdm.stores.store import ReadingStore
 from openami.quantities.civil_time import midnight, zone_of
 from openami.quantities.errors import BillingError
@@ -167,8 +167,19 @@ class _Chain:
             line.amount,
             self.bill.currency,
             facts=tuple(facts),
-            expand=lambda: tuple(self.determinant_node(item, line) for item in line.determinants),
+            expand=lambda: (
+                *(self.determinant_node(item, line) for item in line.determinants),
+                *self._base_lines(line),
+            ),
         )
+
+    def _base_lines(self, line: Line) -> Iterator[Node]:
+        """The lines a tax, rebate, minimum or adjustment was computed from."""
+        charges = self._tariff_of(line).charges
+        base = next((base_of(charge) for charge in charges if charge.name == line.charge), ())
+        for number, other in enumerate(self.bill.lines, 1):
+            if other.charge in base and other.first_day == line.first_day:
+                yield self.line_node(number, other)
 
     def determinant_node(self, item: Determinant, line: Line) -> Node:
         facts = [
@@ -207,14 +218,11 @@ class _Chain:
                 return tuple(self._netted(item, line, code) for code in self._netted_channels(item, line))
 
     def _netted_channels(self, item: Determinant, line: Line) -> tuple[ObisCode, ...]:
-        for tariff in self.tariffs:
-            for charge in tariff.charges:
-                net = getattr(charge, "net", None)
-                if charge.name == line.charge and net is not None:
-                    counted = [
-                        code for code in getattr(charge, "channels", ()) if code in self.bill.pins.channels
-                    ]
-                    return (counted[0], net.export)
+        """Import and export of the charge whose netting gave the determinant."""
+        for charge in self._tariff_of(line).charges:
+            if charge.name == line.charge and isinstance(charge, EnergyCharge) and charge.net is not None:
+                imported = next(code for code in charge.channels if code in self.bill.pins.channels)
+                return (imported, charge.net.export)
         return (item.channel,)
 
     def _netted(self, item: Determinant, line: Line, code: ObisCode) -> Node:

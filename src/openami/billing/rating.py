@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 
 from openami.billing.demand import rate_demand, with_peaks
-from openami.billing.determinants import products, within_int64
+from openami.billing.determinants import check_counts, products
 from openami.billing.energy import rate_energy
 from openami.billing.lines import NOTHING, Carried, DeterminantColumn, LineColumn, Rated
 from openami.billing.power_factor import hundredths
@@ -298,7 +298,7 @@ def _times(per: Per, span: Span) -> Fraction:
 
 def _sum_determinant(code: ObisCode, usage: Usage) -> DeterminantColumn:
     channel = usage.channels[code]
-    within_int64(channel.counts)
+    check_counts(channel.counts)
     return DeterminantColumn(
         "sum",
         code,
@@ -385,7 +385,7 @@ def _series(charge: SeriesCharge, code: ObisCode, tariff: Tariff, usage: Usage, 
     prices = np.array(whole, np.int64)[position]
     unit = channel.kilo * Fraction(10) ** exponent
     if charge.interval_rounding.rule is RoundingRule.NONE:
-        within_int64(channel.counts, int(np.abs(prices).max(initial=0)))
+        check_counts(channel.counts, int(np.abs(prices).max(initial=0)))
         value = Exact.of_counts(products(channel.counts, prices)).scaled(unit)
     else:
         each = Exact((channel.counts.astype(object) * prices.astype(object)).ravel()).scaled(unit)

@@ -1,4 +1,4 @@
-"""Bills and their lines."""
+"""Bills and their lines. Triggers make the database refuse to change what a bill says, or to lose one."""
 
 from __future__ import annotations
 
@@ -56,3 +56,22 @@ def upgrade() -> None:
         sa.Column("last_day", sa.Date(), nullable=False),
         sa.Column("determinants", sa.JSON(), nullable=False),
     )
+    _forbid_change("bill_lines", "UPDATE")
+    _forbid_change("bills", f"UPDATE OF {', '.join(_FIXED)}")
+
+
+_FIXED = (
+    "bill_id", "agreement_id", "account_id", "usage_point_id", "first_day", "last_day", "currency", "total",
+    "energy_wh", "readings_seq", "registry_revision", "finals_sha256", "pinned", "issued_at", "issued_by",
+    "why", "replaces",
+)  # fmt: skip
+
+
+def _forbid_change(table: str, update: str) -> None:
+    """Refuse DELETE and the given UPDATE; the function they call on PostgreSQL comes from 0001."""
+    for name, event in (("no_delete", "DELETE"), ("no_update", update)):
+        head = f"CREATE TRIGGER {table}_{name} BEFORE {event} ON {table} FOR EACH ROW"
+        if op.get_bind().dialect.name == "postgresql":
+            op.execute(f"{head} EXECUTE FUNCTION openami_append_only()")
+        else:
+            op.execute(f"{head} BEGIN SELECT RAISE(ABORT, 'table {table} is append-only'); END")
