@@ -84,6 +84,34 @@ def test_a_log_entry_damaged_while_the_store_is_open_is_named(root, batch_number
     assert caught.value.where == str(path)
 
 
+@pytest.mark.parametrize("table", ["commits", "raw_intervals"])
+def test_damage_under_an_open_store_is_told_every_time_and_not_only_once(root, batch_number, table) -> None:
+    reader = ReadingStore(root)
+    ReadingStore(root).put(batch_number(7))
+    path = sorted((root / table).rglob("*.parquet"))[-1]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            reader.raw(None, None, date(2026, 1, 1), date(2027, 1, 1))
+    path.write_bytes(whole)
+    assert len(reader.raw(None, None, date(2026, 1, 1), date(2027, 1, 1))) == 8
+
+
+def test_an_acknowledged_commit_that_was_lost_from_the_log_is_noticed(root) -> None:
+    log = root / "commits" / "_delta_log"
+    (log / f"{2:020d}.json").write_bytes((log / f"{1:020d}.json").read_bytes())
+    with pytest.raises(StoreError, match="commit 3 follows commit 2"):
+        ReadingStore(root)
+
+
+def test_rows_that_were_lost_from_the_log_are_noticed(root) -> None:
+    log = root / "raw_intervals" / "_delta_log"
+    (log / f"{2:020d}.json").write_bytes((log / f"{1:020d}.json").read_bytes())
+    with pytest.raises(StoreError, match="raw_intervals has 4 rows, its commits 6"):
+        ReadingStore(root)
+
+
 def test_a_lost_table_is_named(root) -> None:
     for path in (root / "events" / "_delta_log").iterdir():
         path.unlink()

@@ -68,8 +68,6 @@ def _compact_table(state: StoreState, definition: TableDefinition, month: str) -
             log.rewrite(merged, group)
     if orphans:
         log.rewrite([], orphans)
-    if len(log.files) != before:
-        state.forget_snapshot()
     return before - len(log.files)
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -81,6 +82,11 @@ class DeltaLog:
         publish(
             files, _entry(folder / "_delta_log", 0), b"".join(orjson.dumps(line) + b"\n" for line in lines)
         )
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Generation and version: what `files` are as of."""
+        return self.generation, self.version
 
     @property
     def log_folder(self) -> Path:
@@ -315,16 +321,16 @@ def _add(entry: FileEntry, definition: TableDefinition, *, data_change: bool) ->
     }
 
 
-def _entry_of(added: Mapping[str, object], definition: TableDefinition) -> FileEntry:
-    statistics = orjson.loads(str(added["stats"]))
+def _entry_of(added: Mapping[str, Any], definition: TableDefinition) -> FileEntry:
+    """A file from an ``add`` action of the log."""
+    statistics = orjson.loads(added["stats"])
     low, high = statistics["minValues"], statistics["maxValues"]
     series, moment = definition.series_column, definition.time_column
-    partition = orjson.loads(orjson.dumps(added["partitionValues"]))
     return FileEntry(
-        path=str(added["path"]),
-        size=int(str(added["size"])),
+        path=added["path"],
+        size=added["size"],
         rows=statistics["numRecords"],
-        month=partition.get("month", ""),
+        month=added["partitionValues"].get("month", ""),
         first_seq=low["seq"],
         last_seq=high["seq"],
         first_series=low[series],

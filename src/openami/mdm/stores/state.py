@@ -81,11 +81,12 @@ class StoreState:
         self._rows: dict[str, int] = {}
         self._read_commit_files: set[str] = set()
         self._visible: dict[str, tuple[int, int, dict[str, tuple[FileEntry, ...]]]] = {}
-        self._generation = self.commit_log.generation
+        self._taken_in = (-1, -1)
         self._synced_commits = -1
         self.durable_folders: set[Path] = set()
         self._snapshot: Snapshot | None = None
-        self._take_in_commits()
+        self._snapshot_of: tuple[tuple[int, int], ...] = ()
+        self.refresh()
 
     @property
     def commit_log(self) -> DeltaLog:
@@ -101,20 +102,21 @@ class StoreState:
             A log or commit file cannot be read.
         """
         with self._mutex:
-            changed = self._refresh_commits() or self._snapshot is None
+            self._refresh_commits()
             while True:
                 # Only now: a table may know more than the commits do, never less.
                 for definition in DATA_TABLES:
-                    changed |= self.logs[definition.name].refresh()
+                    self.logs[definition.name].refresh()
                 if not self._refresh_commits():
                     break
                 # Once more: a compaction may have merged rows of the commits that came meanwhile.
-                changed = True
-            if changed or self._snapshot is None:
+            versions = tuple(log.state for log in self.logs.values())
+            if self._snapshot is None or versions != self._snapshot_of:
                 self._snapshot = Snapshot(
                     max(self.commits, default=0),
                     {definition.name: self._visible_files(definition) for definition in DATA_TABLES},
                 )
+                self._snapshot_of = versions
             return self._snapshot
 
     def read(self, question: Callable[[Snapshot], _Answer]) -> _Answer:
@@ -167,13 +169,8 @@ class StoreState:
         with self._mutex:
             self._read_commit_files.add(path)
             self._remember(commit)
+            self._taken_in = self.commit_log.state
             self._synced_commits = self.commit_log.version
-            self._snapshot = None
-
-    def forget_snapshot(self) -> None:
-        """Have the next question look at the logs again (after files were replaced by this process)."""
-        with self._mutex:
-            self._snapshot = None
 
     def is_committed(self, entry: FileEntry) -> bool:
         """True when the rows of a file belong to committed batches."""
@@ -212,28 +209,33 @@ class StoreState:
         self._synced_commits = self.commit_log.version
 
     def _refresh_commits(self) -> bool:
-        if not self.commit_log.refresh():
-            return False
-        self._take_in_commits()
-        return True
-
-    def _take_in_commits(self) -> None:
+        """Take in commits made since; True when there were any."""
         log, reader = self.commit_log, self.readers[COMMITS.name]
-        if log.generation != self._generation:
+        log.refresh()
+        if self._taken_in == log.state:
+            return False
+        generation, _ = state = log.state
+        if generation != self._taken_in[0]:
             self.commits, self.by_batch, self._rows, self._read_commit_files = {}, {}, {}, set()
             self._visible.clear()
-            self._generation = log.generation
+            self._synced_commits = -1
         for path, entry in log.files.items():
             if path in self._read_commit_files:
                 continue
             try:
                 table = reader.select([entry], Selection(as_of=entry.last_seq))
             except FileNotFoundError as error:
+                if log.refresh():
+                    # It was folded into another and deleted meanwhile.
+                    return self._refresh_commits()
                 raise StoreError("a file of commits is gone", where=str(log.path(entry))) from error
             for commit in commits_from_table(table):
                 self._remember(commit)
             self._read_commit_files.add(path)
         self._check_chain()
+        # Only now: commits that could not be read are tried again by the next question.
+        self._taken_in = state
+        return True
 
     def _check_chain(self) -> None:
         """Every commit names the one before it, so none can be lost unnoticed."""
