@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -39,7 +39,7 @@ class Settings(pydantic.BaseModel):
     format: Literal[1] = 1
     name: str = "openami"
     zone: str = "Europe/Berlin"
-    currency: str = pydantic.Field("EUR", pattern=r"^[A-Z]{3}$")
+    currency: Annotated[str, pydantic.Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     language: Literal["en", "zh"] = "en"
     database: str | None = None
 
@@ -101,12 +101,12 @@ def write_passwords(folder: Path, passwords: dict[str, bytes]) -> None:
     write_whole(folder / PASSWORDS_FILE, "\n".join(lines) + "\n", mode=0o600)
 
 
-def write_whole(file: Path, text: str, mode: int = 0o644) -> None:
-    """Write a small file so that after a crash the old or the new one is there, never a part."""
+def write_whole(file: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Write a file so that after a crash the old or the new one is there, never a part."""
     fresh = file.with_name(file.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
     fresh.replace(file)

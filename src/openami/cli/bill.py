@@ -1,0 +1,355 @@
+"""`ami bill` and `ami explain`: bills, and where every number of theirs comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, timedelta
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.tree import Tree
+
+from openami.billing.bill import Refused
+from openami.billing.explain import Node
+from openami.billing.ledger import Bill
+from openami.cli.output import (
+    DEFAULT_WORKSPACE,
+    Advance,
+    JsonOption,
+    WorkspaceOption,
+    print_facts,
+    print_json,
+    print_table,
+    progress,
+    stderr,
+    stdout,
+)
+from openami.cli.vee import civil_day
+from openami.quantities.errors import BillingError, FormatError
+from openami.quantities.money import money_text
+from openami.registry.entities import Agreement
+from openami.workspace.workspace import opened
+
+commands = typer.Typer(no_args_is_help=True, help="Make, list, show, cancel and renew bills.")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands under ``ami``."""
+    app.add_typer(commands, name="bill")
+    app.command("explain")(explain)
+
+
+@commands.command("run")
+def run(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    first: Annotated[str | None, typer.Option("--from", help="First civil day.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last civil day, included.")] = None,
+    month: Annotated[
+        str | None, typer.Option(help="A calendar month, as 2026-10, instead of --from and --to.")
+    ] = None,
+    agreement: Annotated[
+        list[str] | None, typer.Option(help="Only these agreements; may be repeated.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bill every agreement that covers the period. Those that cannot be billed are listed (exit code 1).
+
+    Example: ami bill run --month 2026-10
+    """
+    start, end = _period(first, last, month)
+    with opened(workspace) as utility, progress("billing") as advance:
+        agreements = [
+            one
+            for one in utility.registry.agreements(first_day=start, last_day=end)
+            if not agreement or one.agreement_id in agreement
+        ]
+        if not agreements:
+            raise BillingError(
+                f"no agreement covers {start} to {end - timedelta(days=1)}",
+                expected="`ami tariff assign`, or agreements of a site file",
+            )
+        bills: list[Bill] = []
+        refused: list[Refused] = []
+        # An agreement that begins or ends inside the period is billed for its own days.
+        for (begins, ends), ids in _by_period(agreements, start, end).items():
+            before = len(bills) + len(refused)
+            report = utility.bills.bill_many(
+                ids, begins, ends, progress=partial(_advance, advance, before, len(agreements))
+            )
+            bills += report.bills
+            refused += report.refused
+    if json:
+        print_json(
+            {
+                "first_day": start,
+                "last_day": end - timedelta(days=1),
+                "bills": [_document(bill) for bill in bills],
+                "refused": [{"agreement": one.agreement_id, "reason": str(one.error)} for one in refused],
+            }
+        )
+    else:
+        _table("bills", bills)
+        for one in refused:
+            stderr.print(f"not billed: {one.error}", style="red", markup=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+@commands.command("list")
+def list_(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List bills.
+
+    Example: ami bill list --account A0001
+    """
+    with opened(workspace) as utility:
+        bills = utility.bills.bills(account_id=account)
+    if json:
+        print_json({"bills": [_document(bill) for bill in bills]})
+    else:
+        _table("bills", bills)
+
+
+@commands.command("show")
+def show(
+    bill_id: Annotated[str, typer.Argument(help="Bill.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    json: JsonOption = False,
+) -> None:
+    """Show a bill with its lines and what it was computed from.
+
+    Example: ami bill show AG0001-0001
+    """
+    with opened(workspace) as utility:
+        bill = utility.bills.get(bill_id)
+    if json:
+        print_json(_document(bill))
+        return
+    print_facts(
+        f"bill {bill.bill_id}",
+        {
+            "account": bill.account_id,
+            "usage point": bill.usage_point_id,
+            "period": f"{bill.first_day} to {bill.last_day - timedelta(days=1)}",
+            "state": bill.state.value,
+            "total": f"{bill.total_text} {bill.currency}",
+            "readings as of": bill.pins.readings_seq,
+            "registry revision": bill.pins.registry_revision,
+            "tariff": ", ".join(f"{pin.tariff_id} v{pin.version}" for pin in bill.pins.tariffs),
+            "rules": ", ".join(bill.pins.rules),
+        },
+    )
+    print_table(
+        "lines",
+        ("line", "text", "quantity", "unit", "price", "amount"),
+        [
+            (number, line.text, money_text(line.quantity), line.unit, line.price, money_text(line.amount))
+            for number, line in enumerate(bill.lines, 1)
+        ],
+    )
+
+
+@commands.command("cancel")
+def cancel(
+    bill_id: Annotated[str, typer.Argument(help="Bill.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the bill.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    actor: Annotated[str, typer.Option(help="Who does it.")] = "cli",
+    json: JsonOption = False,
+) -> None:
+    """Cancel a bill; it stays readable, and its days may be billed again.
+
+    Example: ami bill cancel AG0001-0001 --why "moved out on the 12th"
+    """
+    with opened(workspace) as utility:
+        bill = utility.bills.cancel(bill_id, why, actor)
+    if json:
+        print_json(_document(bill))
+    else:
+        stdout.print(f"{bill.bill_id} is cancelled", markup=False)
+
+
+@commands.command("rebill")
+def rebill(
+    bill_id: Annotated[str, typer.Argument(help="Bill.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the bill.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    actor: Annotated[str, typer.Option(help="Who does it.")] = "cli",
+    json: JsonOption = False,
+) -> None:
+    """Compute a bill anew from what is known now, and replace it.
+
+    Example: ami bill rebill AG0001-0001 --why "late readings"
+    """
+    with opened(workspace) as utility:
+        bill = utility.bills.rebill(bill_id, actor=actor, why=why)
+    if json:
+        print_json(_document(bill))
+    else:
+        stdout.print(
+            f"{bill_id} is replaced by {bill.bill_id}: {bill.total_text} {bill.currency}", markup=False
+        )
+
+
+@commands.command("proposals")
+def proposals(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
+    """List issued bills whose readings changed since: what should be billed anew.
+
+    Example: ami bill proposals
+    """
+    with opened(workspace) as utility:
+        found = utility.bills.proposals()
+    if json:
+        print_json({"proposals": found})
+    else:
+        print_table(
+            "bills whose readings changed",
+            ("bill", "agreement", "days"),
+            [(one.bill_id, one.agreement_id, ", ".join(map(str, one.days))) for one in found],
+        )
+
+
+@commands.command("verify")
+def verify(
+    bill_id: Annotated[str, typer.Argument(help="Bill.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    json: JsonOption = False,
+) -> None:
+    """Compute a stored bill again from what it pins, and compare to the last digit.
+
+    Example: ami bill verify AG0001-0001
+    """
+    with opened(workspace) as utility:
+        proof = utility.bills.recompute(bill_id)
+    if json:
+        print_json({"bill": bill_id, "holds": proof.holds, **asdict(proof)})
+    else:
+        stdout.print(
+            f"{bill_id} {'follows' if proof.holds else 'does NOT follow'} from its pins", markup=False
+        )
+    if not proof.holds:
+        raise typer.Exit(1)
+
+
+def explain(
+    bill_id: Annotated[str, typer.Argument(help="Bill.")],
+    line: Annotated[int | None, typer.Argument(help="Line of the bill: 1, 2, ...", min=1)] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    depth: Annotated[int, typer.Option(help="Levels shown; 0 is the bill or line alone.", min=0)] = 7,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every day and interval; else the first of each.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Follow a bill to its frames: line, determinant, days, intervals, final version, raw blocks, evidence.
+
+    Example: ami explain AG0001-0001 1
+    """
+    with opened(workspace) as utility:
+        node = utility.bills.explain(bill_id, line)
+        if json:
+            print_json(node.to_dict(depth))
+            return
+        tree = Tree(_label(node), hide_root=False)
+        _grow(tree, node, depth, None if full else 2)
+        stdout.print(tree, soft_wrap=True)
+
+
+def _grow(tree: Tree, node: Node, depth: int, most: int | None) -> None:
+    if depth == 0:
+        return
+    children = node.children()
+    shown = children if most is None or node.kind in ("bill", "line") else children[:most]
+    for position, child in enumerate(shown):
+        branch = tree.add(_label(child))
+        # The first of each is followed all the way; its siblings are named.
+        _grow(branch, child, depth - 1 if position == 0 or most is None else 0, most)
+    if len(shown) < len(children):
+        tree.add(f"... and {len(children) - len(shown)} more (--full)")
+
+
+def _label(node: Node) -> str:
+    value = "" if node.value is None else f" = {money_text(node.value)} {node.unit}".rstrip()
+    facts = "".join(f"  {key} {text}" for key, text in node.facts)
+    return f"[bold]{node.kind}[/bold] {escape(node.label)}{escape(value)}[dim]{escape(facts)}[/dim]"
+
+
+def _period(first: str | None, last: str | None, month: str | None) -> tuple[date, date]:
+    """First day and the day after the last one."""
+    if month is not None:
+        if first or last:
+            raise FormatError("--month stands for --from and --to", expected="one or the other")
+        start = civil_day(f"{month}-01", "--month")
+        return start, (start + timedelta(days=31)).replace(day=1)
+    if first is None or last is None:
+        raise FormatError("no billing period", expected="--month, or --from and --to")
+    start, end = civil_day(first, "--from"), civil_day(last, "--to") + timedelta(days=1)
+    if end <= start:
+        raise FormatError(f"--to {last} lies before --from {first}")
+    return start, end
+
+
+def _advance(advance: Advance, before: int, total: int, done: int) -> None:
+    advance(before + done, total)
+
+
+def _by_period(agreements: list[Agreement], start: date, end: date) -> dict[tuple[date, date], list[str]]:
+    periods: dict[tuple[date, date], list[str]] = {}
+    for one in agreements:
+        period = max(start, one.valid_from), min(end, one.valid_to or end)
+        periods.setdefault(period, []).append(one.agreement_id)
+    return periods
+
+
+def _document(bill: Bill) -> dict[str, object]:
+    return {
+        "bill": bill.bill_id,
+        "agreement": bill.agreement_id,
+        "account": bill.account_id,
+        "usage_point": bill.usage_point_id,
+        "first_day": bill.first_day,
+        "last_day": bill.last_day - timedelta(days=1),
+        "energy_wh": bill.energy_wh,
+        "amount": bill.total_text,
+        "currency": bill.currency,
+        "state": bill.state.value,
+        "replaces": bill.replaces,
+        "replaced_by": bill.replaced_by,
+        "readings_seq": bill.pins.readings_seq,
+        "registry_revision": bill.pins.registry_revision,
+        "tariffs": [f"{pin.tariff_id}@{pin.version}" for pin in bill.pins.tariffs],
+        "rules": list(bill.pins.rules),
+        "code_version": bill.pins.code_version,
+        "lines": [
+            {
+                "line": number,
+                "text": line.text,
+                "quantity": money_text(line.quantity),
+                "unit": line.unit,
+                "price": line.price,
+                "amount": money_text(line.amount),
+                "formula": line.formula,
+            }
+            for number, line in enumerate(bill.lines, 1)
+        ],
+    }
+
+
+def _table(title: str, bills: list[Bill]) -> None:
+    print_table(
+        title,
+        ("bill", "account", "usage point", "from", "to", "energy Wh", "amount", "", "state"),
+        [
+            (
+                bill.bill_id, bill.account_id, bill.usage_point_id, bill.first_day,
+                bill.last_day - timedelta(days=1), bill.energy_wh, bill.total_text, bill.currency,
+                bill.state.value,
+            )
+            for bill in bills
+        ],
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""A workspace: one utility in one folder, or one folder and a PostgreSQL database.
+
+    workspace.toml   settings          registry.db   master data, exceptions, bills (SQLite)
+    readings/        the stores        passwords.toml   LLS passwords of meters, mode 0600
+
+The rule here: a workspace that was opened once opens again, whatever ended the last process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from openami.billing.bill import BillRun
+from openami.billing.ledger import BillState
+from openami.mdm.exceptions import ExceptionList
+from openami.mdm.ingest import IngestDoor
+from openami.mdm.stores.store import ReadingStore
+from openami.mdm.vee.rule_pack import RegistryPacks
+from openami.mdm.vee.run import Vee
+from openami.quantities.clock import Clock, SystemClock
+from openami.quantities.errors import FormatError
+from openami.registry.database import open_database
+from openami.registry.registry import Registry
+from openami.workspace.settings import FILE, Settings, read_settings, write_settings
+
+RULE_PACK = "default"
+
+
+class Workspace:
+    """One utility, opened. Invariant: every part looks at the same folder and the same database."""
+
+    def __init__(self, folder: Path, settings: Settings, clock: Clock, engine: sa.Engine) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.clock = clock
+        self.engine = engine
+        self.registry = Registry(engine, clock)
+        self.store = ReadingStore(folder / "readings")
+        self.exceptions = ExceptionList(engine, clock)
+        self.door = IngestDoor(
+            self.store,
+            self.exceptions,
+            registry=self.registry,
+            pack=RegistryPacks(self.registry, RULE_PACK),
+        )
+        self.bills = BillRun(self.store, self.registry, engine, clock)
+
+    @classmethod
+    def create(cls, folder: Path, settings: Settings, clock: Clock | None = None) -> Workspace:
+        """Make a new workspace with the packaged rule pack and tariffs' examples left out.
+
+        Raises
+        ------
+        FormatError
+            There is one already.
+        """
+        if (folder / FILE).exists():
+            raise FormatError("there is a workspace already", where=str(folder), expected="a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_settings(folder, settings)
+        return cls.open(folder, clock)
+
+    @classmethod
+    def open(cls, folder: Path, clock: Clock | None = None) -> Workspace:
+        """Open the workspace in ``folder``.
+
+        Raises
+        ------
+        FormatError
+            There is none, or its settings are not valid.
+        RegistryError, StoreError
+            Its database or stores cannot be opened.
+        """
+        settings = read_settings(folder)
+        url = os.environ.get("OPENAMI_DATABASE") or settings.database
+        engine = open_database(url or f"sqlite:///{(folder / 'registry.db').absolute()}")
+        return cls(folder, settings, clock or SystemClock(), engine)
+
+    def close(self) -> None:
+        """Give back the database connections."""
+        self.engine.dispose()
+
+    def vee(self) -> Vee:
+        """Validation with the rule packs of the registry, each in force on its days."""
+        periods: dict[str, list[tuple[date, date]]] = defaultdict(list)
+        for bill in self.bills.bills(state=BillState.ISSUED):
+            periods[bill.usage_point_id].append((bill.first_day, bill.last_day))
+
+        def billed(usage_point_id: str, day: date) -> bool:
+            return any(first <= day < last for first, last in periods.get(usage_point_id, ()))
+
+        packs = RegistryPacks(self.registry, RULE_PACK)
+        return Vee(self.store, self.registry, self.exceptions, packs, self.clock, billed=billed)
+
+
+@contextmanager
+def opened(folder: Path, clock: Clock | None = None) -> Iterator[Workspace]:
+    """The workspace in ``folder``, closed at the end."""
+    workspace = Workspace.open(folder, clock)
+    try:
+        yield workspace
+    finally:
+        workspace.close()
