@@ -19,7 +19,10 @@ if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
         exit 1
     fi
 fi
-"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$lock"
+wheels=
+[ "$editable" = --editable ] && wheels="--only-binary :all:"
+# shellcheck disable=SC2086  # the option and its value are two words
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes $wheels -r "$lock"
 if [ "$editable" = --editable ]; then
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi
