@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from openami.cli.output import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, print_json, print_table
-from openami.cli.vee import period
+from openami.cli.period import period_of
 from openami.workspace.analysis import area_losses, look_for_theft
 from openami.workspace.workspace import opened
 
@@ -29,7 +29,7 @@ def areas(
     Example: ami areas --from 2026-10-01 --to 2026-10-31
     """
     with opened(workspace) as utility:
-        start, end = period(utility, first, last)
+        start, end = period_of(utility, first, last)
         losses = area_losses(utility, start, end)
         suspects = look_for_theft(utility, start, end)
     if json:

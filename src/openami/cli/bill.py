@@ -1,4 +1,4 @@
-"""`ami bill` and `ami explain`: bills, and where every number of theirs comes from."""
+"""`ami bill`: bills are made, listed, shown, cancelled and renewed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.tree import Tree
 
 from openami.billing.bill import Refused
-from openami.billing.explain import Node
 from openami.billing.ledger import Bill
 from openami.cli.output import (
     DEFAULT_WORKSPACE,
@@ -26,19 +23,18 @@ from openami.cli.output import (
     stderr,
     stdout,
 )
-from openami.cli.vee import civil_day
-from openami.quantities.errors import BillingError, FormatError
+from openami.cli.period import billing_period
+from openami.quantities.errors import BillingError
 from openami.quantities.money import money_text
 from openami.registry.entities import Agreement
 from openami.workspace.workspace import opened
 
-commands = typer.Typer(no_args_is_help=True, help="Make, list, show, cancel and renew bills.")
+commands = typer.Typer()
 
 
 def add_commands(app: typer.Typer) -> None:
     """Put the commands under ``ami``."""
     app.add_typer(commands, name="bill")
-    app.command("explain")(explain)
 
 
 @commands.command("run")
@@ -58,7 +54,7 @@ def run(
 
     Example: ami bill run --month 2026-10
     """
-    start, end = _period(first, last, month)
+    start, end = billing_period(first, last, month)
     with opened(workspace) as utility, progress("billing") as advance:
         agreements = [
             one
@@ -234,64 +230,6 @@ def verify(
         )
     if not proof.holds:
         raise typer.Exit(1)
-
-
-def explain(
-    bill_id: Annotated[str, typer.Argument(help="Bill.")],
-    line: Annotated[int | None, typer.Argument(help="Line of the bill: 1, 2, ...", min=1)] = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    depth: Annotated[int, typer.Option(help="Levels shown; 0 is the bill or line alone.", min=0)] = 7,
-    full: Annotated[
-        bool, typer.Option("--full", help="Every day and interval; else the first of each.")
-    ] = False,
-    json: JsonOption = False,
-) -> None:
-    """Follow a bill to its frames: line, determinant, days, intervals, final version, raw blocks, evidence.
-
-    Example: ami explain AG0001-0001 1
-    """
-    with opened(workspace) as utility:
-        node = utility.bills.explain(bill_id, line)
-        if json:
-            print_json(node.to_dict(depth))
-            return
-        tree = Tree(_label(node), hide_root=False)
-        _grow(tree, node, depth, None if full else 2)
-        stdout.print(tree, soft_wrap=True)
-
-
-def _grow(tree: Tree, node: Node, depth: int, most: int | None) -> None:
-    if depth == 0:
-        return
-    children = node.children()
-    shown = children if most is None or node.kind in ("bill", "line") else children[:most]
-    for position, child in enumerate(shown):
-        branch = tree.add(_label(child))
-        # The first of each is followed all the way; its siblings are named.
-        _grow(branch, child, depth - 1 if position == 0 or most is None else 0, most)
-    if len(shown) < len(children):
-        tree.add(f"... and {len(children) - len(shown)} more (--full)")
-
-
-def _label(node: Node) -> str:
-    value = "" if node.value is None else f" = {money_text(node.value)} {node.unit}".rstrip()
-    facts = "".join(f"  {key} {text}" for key, text in node.facts)
-    return f"[bold]{node.kind}[/bold] {escape(node.label)}{escape(value)}[dim]{escape(facts)}[/dim]"
-
-
-def _period(first: str | None, last: str | None, month: str | None) -> tuple[date, date]:
-    """First day and the day after the last one."""
-    if month is not None:
-        if first or last:
-            raise FormatError("--month stands for --from and --to", expected="one or the other")
-        start = civil_day(f"{month}-01", "--month")
-        return start, (start + timedelta(days=31)).replace(day=1)
-    if first is None or last is None:
-        raise FormatError("no billing period", expected="--month, or --from and --to")
-    start, end = civil_day(first, "--from"), civil_day(last, "--to") + timedelta(days=1)
-    if end <= start:
-        raise FormatError(f"--to {last} lies before --from {first}")
-    return start, end
 
 
 def _advance(advance: Advance, before: int, total: int, done: int) -> None:

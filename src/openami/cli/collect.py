@@ -18,7 +18,7 @@ from openami.cli.output import (
     print_table,
     progress,
 )
-from openami.cli.vee import civil_day
+from openami.cli.period import civil_day
 from openami.headend.collection import CollectionPolicy
 from openami.headend.dlms_tcp import LinkSettings
 from openami.quantities.civil_time import civil_day_of

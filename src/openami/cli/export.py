@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from openami.cli.output import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, print_facts, print_json
-from openami.cli.vee import period
+from openami.cli.period import period_of
+from openami.cli.whole_file import whole_file
 from openami.mdm.formats.espi_write import espi_write
 from openami.mdm.formats.nem12_write import nem12_write
 from openami.mdm.formats.table_write import csv_write, parquet_write
 from openami.quantities.errors import FormatError
 from openami.readings.interval_block import IntervalBlock
-from openami.workspace.settings import write_whole
 from openami.workspace.workspace import Workspace, opened
 
 
@@ -64,7 +64,7 @@ def export(
     Example: ami export october.xml --format espi --series UP0001 --from 2026-10-01 --to 2026-10-31
     """
     with opened(workspace) as utility:
-        start, end = period(utility, first, last)
+        start, end = period_of(utility, first, last)
         read = utility.store.final if stage is Stage.FINAL else utility.store.raw
         blocks = read(series or None, None, start, end, as_of=as_of)
         if not blocks:
@@ -73,7 +73,8 @@ def export(
                 f"to {end - timedelta(days=1)}",
                 expected="`ami vee` first, or other names or days",
             )
-        _WRITERS[format_](utility, blocks, output)
+        with whole_file(output) as fresh:
+            _WRITERS[format_](utility, blocks, fresh)
     facts: dict[str, object] = {
         "file": str(output),
         "format": format_.value,
@@ -88,21 +89,19 @@ def export(
         print_facts(f"wrote {output}", facts)
 
 
-def _csv(utility: Workspace, blocks: list[IntervalBlock], output: Path) -> None:
-    write_whole(output, csv_write(blocks))
+def _csv(utility: Workspace, blocks: list[IntervalBlock], fresh: Path) -> None:
+    fresh.write_bytes(csv_write(blocks))
 
 
-def _parquet(utility: Workspace, blocks: list[IntervalBlock], output: Path) -> None:
-    fresh = output.with_name(output.name + ".new")
+def _parquet(utility: Workspace, blocks: list[IntervalBlock], fresh: Path) -> None:
     parquet_write(blocks, fresh)
-    fresh.replace(output)
 
 
-def _espi(utility: Workspace, blocks: list[IntervalBlock], output: Path) -> None:
-    write_whole(output, espi_write(blocks, updated=utility.clock.now(), title=utility.settings.name))
+def _espi(utility: Workspace, blocks: list[IntervalBlock], fresh: Path) -> None:
+    fresh.write_bytes(espi_write(blocks, updated=utility.clock.now(), title=utility.settings.name))
 
 
-def _nem12(utility: Workspace, blocks: list[IntervalBlock], output: Path) -> None:
+def _nem12(utility: Workspace, blocks: list[IntervalBlock], fresh: Path) -> None:
     made = nem12_write(
         blocks,
         made_at=utility.clock.now(),
@@ -110,7 +109,7 @@ def _nem12(utility: Workspace, blocks: list[IntervalBlock], output: Path) -> Non
         receiver="OPENAMI",
         usage_points={block.series_id: block.series_id for block in blocks},
     )
-    write_whole(output, made)
+    fresh.write_bytes(made)
 
 
 _WRITERS: dict[Format, Callable[[Workspace, list[IntervalBlock], Path], None]] = {

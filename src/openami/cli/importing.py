@@ -1,4 +1,4 @@
-"""`ami init` and `ami import`."""
+"""`ami import`: files of readings, and master data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from openami.cli.output import (
     DEFAULT_WORKSPACE,
     JsonOption,
     WorkspaceOption,
-    print_facts,
     print_json,
     print_table,
     progress,
@@ -19,51 +18,12 @@ from openami.cli.output import (
 )
 from openami.mdm.formats import Mapping, Policy, Severity
 from openami.workspace.importing import FileReport, Keeping, files_below, import_file
-from openami.workspace.settings import Settings
-from openami.workspace.workspace import Workspace, opened
+from openami.workspace.workspace import opened
 
 
 def add_commands(app: typer.Typer) -> None:
     """Put the commands under ``ami``."""
-    app.command("init")(init)
     app.command("import")(import_)
-
-
-def init(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    name: Annotated[str, typer.Option(help="Name of the utility.")] = "openami",
-    zone: Annotated[str, typer.Option(help="IANA time zone of its usage points.")] = "Europe/Berlin",
-    currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "EUR",
-    language: Annotated[str, typer.Option(help="Language of the pages: en or zh.")] = "en",
-    database: Annotated[
-        str | None, typer.Option(help="SQLAlchemy URL; SQLite in the workspace when left out.")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Make a workspace: one folder for one utility.
-
-    Example: ami init --workspace my-grid --zone Europe/London --currency GBP
-    """
-    settings = _settings(name=name, zone=zone, currency=currency, language=language, database=database)
-    made = Workspace.create(workspace, settings)
-    made.close()
-    facts: dict[str, object] = {"workspace": str(workspace), **settings.model_dump(exclude={"database"})}
-    if json:
-        print_json(facts)
-    else:
-        print_facts(f"made {workspace}", facts)
-
-
-def _settings(**values: object) -> Settings:
-    import pydantic
-
-    from openami.quantities.errors import FormatError
-
-    try:
-        return Settings.model_validate(values)
-    except pydantic.ValidationError as error:
-        faults = "; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise FormatError(faults) from None
 
 
 def import_(

@@ -1,8 +1,8 @@
-"""What a command shows: one JSON document on stdout, or tables for people; progress on stderr."""
+"""What a command shows: one JSON document on stdout, or tables for people; progress and errors on stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
@@ -10,16 +10,28 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 import orjson
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+_UNBOUNDED: Final = 1000
+"""Columns of an output that is no terminal: whoever reads a file or a pipe wants whole names."""
+
+
+def _unbounded(console: Console) -> Console:
+    if not console.is_terminal:
+        console.width = _UNBOUNDED
+    return console
+
+
+stdout = _unbounded(Console(highlight=False))
+stderr = _unbounded(Console(highlight=False, stderr=True))
 
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", help="Folder of the utility.", envvar="OPENAMI_WORKSPACE")
@@ -53,19 +65,39 @@ def print_json(document: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table for people; numbers to the right."""
-    table = Table(title=title, title_justify="left", header_style="bold")
     cells = [[_text(cell) for cell in row] for row in rows]
+    stdout.print(Text(title, style="bold"))
+    if not cells:
+        stdout.print("  none")
+        return
+    table = Table(box=box.SIMPLE_HEAD, header_style="", pad_edge=False, padding=(0, 1))
     for index, column in enumerate(columns):
-        numeric = all(_numeric(row[index]) for row in cells) and bool(cells)
-        table.add_column(column, justify="right" if numeric else "left")
+        numeric = all(_numeric(row[index]) for row in cells)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     stdout.print(table)
 
 
-def print_facts(title: str, facts: dict[str, object]) -> None:
+def print_facts(title: str, facts: Mapping[str, object]) -> None:
     """Names and values for people."""
-    print_table(title, ("", ""), list(facts.items()))
+    stdout.print(Text(title, style="bold"))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        table.add_row(Text(f"  {name}", style="dim"), Text(_text(value)))
+    stdout.print(table)
+
+
+def print_error(
+    message: str, kind: str, where: str | None = None, expected: str | None = None, *, as_json: bool
+) -> None:
+    """Say on stderr what went wrong, where, and what would be right; with `as_json` as the document, too."""
+    if as_json:
+        print_json({"error": {"kind": kind, "message": message, "where": where, "expected": expected}})
+    place = f"{where}: " if where else ""
+    stderr.print(Text.assemble(("error: ", "bold red"), f"{place}{message}"), soft_wrap=True)
+    if expected:
+        stderr.print(Text.assemble(("expected: ", "bold"), expected), soft_wrap=True)
 
 
 class Advance(Protocol):

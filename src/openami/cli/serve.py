@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from openami.cli.output import DEFAULT_WORKSPACE, WorkspaceOption, stderr
-from openami.console.app import create_app
 from openami.workspace.workspace import opened
 
 
@@ -22,10 +20,15 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8080,
 ) -> None:
-    """Open the console: overview, meters, exceptions, bills and areas in a browser.
+    """Open the console in a browser: overview, meters, exceptions, bills and areas, until ctrl-c.
 
     Example: ami serve --workspace demo-data --port 8080
     """
+    # `ami demo` imports this module for its --serve: the web server waits until it is wanted.
+    import uvicorn
+
+    from openami.console.app import create_app
+
     with opened(workspace) as utility:
         stderr.print(f"http://{host}:{port}/  (ctrl-c ends it)", markup=False)
         uvicorn.run(create_app(utility), host=host, port=port, log_level="warning")

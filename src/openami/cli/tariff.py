@@ -19,7 +19,7 @@ from openami.cli.output import (
     print_table,
     stdout,
 )
-from openami.cli.vee import civil_day
+from openami.cli.period import civil_day
 from openami.quantities.errors import FormatError, TariffError
 from openami.workspace.agreements import assign_tariff
 from openami.workspace.settings import write_whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -16,8 +16,9 @@ from openami.cli.output import (
     print_table,
     progress,
 )
-from openami.quantities.errors import FormatError
-from openami.workspace.workspace import Workspace, opened
+from openami.cli.period import period_of
+from openami.workspace.upkeep import compact_closed_months
+from openami.workspace.workspace import opened
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,8 +37,9 @@ def vee(
     Example: ami vee --from 2026-10-01 --to 2026-10-31
     """
     with opened(workspace) as utility, progress("validating") as advance:
-        start, end = period(utility, first, last)
+        start, end = period_of(utility, first, last)
         report = utility.vee().run(start, end, progress=advance)
+        compact_closed_months(utility.store, start, end)
     document = {
         "first_day": start,
         "last_day": end - timedelta(days=1),
@@ -58,23 +60,3 @@ def vee(
     print_facts("validated", {key: value for key, value in document.items() if key != "exceptions"})
     if report.exceptions:
         print_table("exceptions", ("reason", "cases"), sorted(report.exceptions.items()))
-
-
-def period(utility: Workspace, first: str | None, last: str | None) -> tuple[date, date]:
-    """``[first, last)`` as asked (``last`` included there), else everything that has raw readings."""
-    span = utility.store.days_present("raw")
-    if span is None and (first is None or last is None):
-        raise FormatError("nothing has been read yet", expected="`ami import` or `ami collect` first")
-    start = civil_day(first, "--from") if first else (span[0] if span else date.min)
-    end = civil_day(last, "--to") if last else (span[1] if span else date.min)
-    if end < start:
-        raise FormatError(f"--to {end} lies before --from {start}")
-    return start, end + timedelta(days=1)
-
-
-def civil_day(text: str, option: str) -> date:
-    """A day written as 2026-10-01."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise FormatError(f"{text!r} is not a day", where=option, expected="a date as 2026-10-01") from None

@@ -8,7 +8,6 @@ The rule here: a workspace that was opened once opens again, whatever ended the 
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +24,10 @@ from openami.mdm.stores.store import ReadingStore
 from openami.mdm.vee.rule_pack import RegistryPacks
 from openami.mdm.vee.run import Vee
 from openami.quantities.clock import Clock, SystemClock
-from openami.quantities.errors import FormatError
 from openami.registry.database import open_database
 from openami.registry.registry import Registry
-from openami.workspace.settings import FILE, Settings, read_settings, write_settings
+from openami.workspace.creation import create_workspace, database_url
+from openami.workspace.settings import Settings, read_settings
 
 RULE_PACK = "default"
 
@@ -54,17 +53,8 @@ class Workspace:
 
     @classmethod
     def create(cls, folder: Path, settings: Settings, clock: Clock | None = None) -> Workspace:
-        """Make a new workspace with the packaged rule pack and tariffs' examples left out.
-
-        Raises
-        ------
-        FormatError
-            There is one already.
-        """
-        if (folder / FILE).exists():
-            raise FormatError("there is a workspace already", where=str(folder), expected="a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_settings(folder, settings)
+        """Make a new workspace (see `create_workspace`) and open it."""
+        create_workspace(folder, settings)
         return cls.open(folder, clock)
 
     @classmethod
@@ -79,8 +69,7 @@ class Workspace:
             Its database or stores cannot be opened.
         """
         settings = read_settings(folder)
-        url = os.environ.get("OPENAMI_DATABASE") or settings.database
-        engine = open_database(url or f"sqlite:///{(folder / 'registry.db').absolute()}")
+        engine = open_database(database_url(folder, settings))
         return cls(folder, settings, clock or SystemClock(), engine)
 
     def close(self) -> None:
