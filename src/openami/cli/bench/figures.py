@@ -45,10 +45,16 @@ class Figure:
 
 
 def document(bench: str, figures: dict[str, Figure]) -> dict[str, object]:
-    """The JSON document of a bench."""
+    """The JSON document of a bench; a bench of one promise repeats its figure at the top level."""
+    promised = {
+        name: figure.value
+        for name, figure in figures.items()
+        if figure.goal is not None or figure.goal_ratio is not None
+    }
     return {
         "bench": bench,
         "machine": machine(),
+        **(promised if len(promised) == 1 else {}),
         "figures": {
             name: {**asdict(figure), "ratio": figure.ratio, "holds": figure.holds}
             for name, figure in figures.items()
