@@ -31,11 +31,15 @@ def chinese() -> dict[str, str]:
 def translator(language: str) -> Translate:
     """The function that turns a phrase into the language; named fields are filled in.
 
-    A phrase missing in the catalogue stays English, and a test fails.
+    A phrase missing in the catalogue stays English, and a test fails. Code words (``clock_drift``) are
+    phrases too; in English they are written as words.
     """
 
     def translate(phrase: str, **fields: object) -> str:
-        text = chinese().get(phrase, phrase) if language == "zh" else phrase
+        if language == "zh":
+            text = chinese().get(phrase, phrase)
+        else:
+            text = phrase.replace("_", " ") if phrase.isidentifier() else phrase
         return text.format(**fields) if fields else text
 
     return translate

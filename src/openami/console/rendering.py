@@ -141,8 +141,10 @@ def number(value: float | Decimal | None, digits: int | None = None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A percentage to two digits."""
-    return NOTHING if value is None else f"{value:.2f} %"
+    """A percentage to two digits; what is less than the whole is never written as 100 %."""
+    if value is None:
+        return NOTHING
+    return "> 99.99 %" if 99.995 <= value < 100 else f"{value:.2f} %"
 
 
 def money(amount: Fraction) -> str:

@@ -29,7 +29,7 @@
   function splits(clock, width) {
     const steps = [1, 2, 3, 6, 12, 24, 48, 168, 336, 720].map((hours) => hours * 3600);
     return (_, __, low, high) => {
-      const step = steps.find((candidate) => (high - low) / candidate <= Math.max(2, width() / 95)) || steps[steps.length - 1];
+      const step = steps.find((candidate) => (high - low) / candidate <= Math.max(4, width() / 80)) || steps[steps.length - 1];
       const found = [];
       for (let at = Math.ceil(low / 3600) * 3600; at <= high; at += 3600) {
         const { time } = clock(at);
@@ -66,11 +66,16 @@
     const value = (_, raw) => (raw == null ? "–" : `${numbers.format(raw)} ${answer.unit}`);
     const labels = JSON.parse(element.dataset.labels);
     const stepped = uPlot.paths.stepped({ align: 1 });
+    // A spike would flatten the load it stands in: the scale follows the final values, and a line says so.
+    const largest = (values) => values.reduce((most, each) => (each > most ? each : most), 0);
+    const [raw, final] = [largest(answer.raw), largest(answer.final)];
+    const beyond = final > 0 && raw > 4 * final;
+    const top = (high) => (beyond ? Math.min(high, 1.5 * final) : high) * 1.08 || 1;
     const axis = { stroke: css("--muted"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1 } };
     const options = {
       width: element.clientWidth,
       height: element.clientWidth < 600 ? 260 : 340,
-      scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
+      scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low), top(high)] } },
       series: [
         { label: labels.time, value: (_, seconds) => (seconds == null ? "–" : at(seconds).full) },
         { label: labels.raw, stroke: css("--raw"), width: 1.25, dash: [4, 3], points: { show: false }, paths: stepped, value },
@@ -85,6 +90,12 @@
     };
     element.replaceChildren();
     const plot = new uPlot(options, [answer.t, answer.raw, answer.final, answer.estimated], element);
+    if (beyond) {
+      const note = document.createElement("p");
+      note.className = "beyond";
+      note.textContent = element.dataset.beyond.replace("{value}", value(null, raw));
+      element.append(note);
+    }
     new ResizeObserver(() => {
       if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height: plot.height });
     }).observe(element);
