@@ -269,7 +269,7 @@ FAULTS: list[tuple[str, list[Entity], list[str]]] = [
         [
             "meter M-4: port 70000 is not within 0 .. 65535",
             "meter M-4: unknown time zone 'Europe/Lodnon' (expected: an IANA name as Europe/Berlin)",
-            "meter M-4: interval_s 700 does not divide an hour",
+            "meter M-4: interval_s 700 neither divides an hour nor is a day",
             "meter M-5: digits 0 is not within 1 .. 18",
             "meter M-5: exponent 40 is not within -12 .. 12",
             "meter M-5: a channel twice in 1-0:1.29.0, 1-0:1.29.0",

@@ -573,13 +573,6 @@ def test_unusable_input_is_named(utility: Utility) -> None:
         utility.run(LAST, FIRST)
     with pytest.raises(RegistryError, match="UP-9"):
         utility.run(FIRST, LAST, usage_point_ids=["UP-9"])
-    days = loads(FIRST, 2)
-    half_hours = loads(FIRST + timedelta(days=2), 2, interval_s=1800)
-    utility.deliver(days)
-    utility.deliver(half_hours, interval_s=1800)
-    with pytest.raises(ValidationError, match=r"intervals of \[900, 1800\] s") as error:
-        utility.run(FIRST, LAST)
-    assert "M-1" in str(error.value)
 
 
 def test_zone_of_meter_and_usage_point_must_agree(utility: Utility) -> None:

@@ -41,7 +41,8 @@ class Meter:
     zone:
         IANA time zone of its clock.
     interval_s:
-        Capture period of its load profile in seconds; divides an hour.
+        Capture period of its load profile in seconds; divides an hour, or is 86,400: a value a civil day,
+        whether that has 23, 24 or 25 hours.
     digits:
         Digits of its cumulative registers: they roll over at 10**digits.
     exponent:

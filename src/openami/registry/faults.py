@@ -160,8 +160,8 @@ def _meter_faults(meter: Meter) -> Iterator[str]:
     yield from _range_faults("port", meter.port, 0, 65_535)
     yield from _range_faults("logical_device", meter.logical_device, 0, 65_535)
     yield from _zone_faults(meter.zone)
-    if meter.interval_s < 1 or 3600 % meter.interval_s:
-        yield f"interval_s {meter.interval_s} does not divide an hour"
+    if meter.interval_s < 1 or (3600 % meter.interval_s and meter.interval_s != 86_400):
+        yield f"interval_s {meter.interval_s} neither divides an hour nor is a day"
     yield from _range_faults("digits", meter.digits, 1, 18)
     yield from _range_faults("exponent", meter.exponent, -12, 12)
     if len(set(meter.channels)) < len(meter.channels):

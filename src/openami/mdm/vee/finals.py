@@ -7,9 +7,10 @@ two meters measured (an exchange) are added.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from fractions import Fraction
 from functools import lru_cache
 
@@ -19,7 +20,7 @@ from openami.mdm.vee.checks import check_names
 from openami.mdm.vee.kernel import Counts
 from openami.mdm.vee.resolve import Resolution, worse_status
 from openami.mdm.vee.rule_pack import RulePack
-from openami.mdm.vee.stretch import Stretch
+from openami.mdm.vee.stretch import DAY_S, Stretch, position_of
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.errors import ValidationError
 from openami.quantities.obis import ObisCode
@@ -73,14 +74,12 @@ def factors_on_grid(stretch: Stretch, multipliers: Iterable[Multiplier]) -> tupl
 
     A ratio that changes inside an interval holds from the next interval on.
     """
-    start = stretch.days[0].start
-    step = timedelta(seconds=stretch.interval_s)
     changes: dict[int, Fraction] = {0: Fraction(1)}
     for multiplier in sorted(multipliers, key=lambda item: item.valid_from):
-        begin = _position(multiplier.valid_from, start, step)
+        begin = _position(multiplier.valid_from, stretch)
         end = stretch.values.size
         if multiplier.valid_to is not None:
-            end = _position(multiplier.valid_to, start, step)
+            end = _position(multiplier.valid_to, stretch)
         if end <= 0 or begin >= stretch.values.size:
             continue
         changes[max(begin, 0)] = multiplier.factor
@@ -89,8 +88,8 @@ def factors_on_grid(stretch: Stretch, multipliers: Iterable[Multiplier]) -> tupl
     return tuple(sorted(changes.items()))
 
 
-def _position(instant: datetime, start: datetime, step: timedelta) -> int:
-    return -((start - instant) // step)
+def _position(instant: datetime, stretch: Stretch) -> int:
+    return math.ceil(position_of(instant, stretch.days, stretch.interval_s))
 
 
 def final_blocks(
@@ -150,6 +149,7 @@ def _block(
         status[both] = joined
         served |= inside
         bits |= int(part.resolution.bits[row])
+    length = lengths.pop()
     raw = [part.stretch.blocks[row] for part, row in mine]
     sources = [source for block in raw if block for source in (block.sources or (block.block_id,))]
     notes = [part.resolution.notes.get(row) for part, row in mine]
@@ -157,7 +157,7 @@ def _block(
         series_id=usage_point_id,
         channel=channel,
         day=day,
-        interval_s=lengths.pop(),
+        interval_s=day.seconds if length == DAY_S else length,
         quantum=Quantum(units.pop(), exponent),
         values=values,
         captured_at=max((block.captured_at for block in raw if block), default=day.end),

@@ -18,9 +18,9 @@ from openami.mdm.exceptions import ExceptionCase, ExceptionList, gone_since
 from openami.mdm.stores.store import ReadingStore
 from openami.mdm.vee.finals import ACTOR, factors_on_grid, same_content
 from openami.mdm.vee.master_data import MasterData, read_master_data
-from openami.mdm.vee.rule_pack import PackSource
+from openami.mdm.vee.rule_pack import PackSource, RulePack
 from openami.mdm.vee.run_log import Facts, RunLog
-from openami.mdm.vee.stretch import OFF_EVENTS, OffTime, lay_out, off_times_of
+from openami.mdm.vee.stretch import OFF_EVENTS, OffTime, Stretch, lay_out, off_times_of, split_by_interval
 from openami.mdm.vee.usage_history import StoredFinals
 from openami.mdm.vee.usage_point import (
     PointResult,
@@ -319,24 +319,20 @@ class Vee:
                 known = readings.reads.get((meter.meter_id, register), []) if register else []
                 # The day on either side lends anchors to gaps at the edge, where it was read already.
                 useful = [day for day in around if day in days or day in blocks]
-                stretch = lay_out(
-                    meter,
-                    installation,
-                    channel,
-                    useful,
-                    blocks,
-                    known,
-                    readings.off_times.get(meter.meter_id, []),
-                    max_span_days=packs[window.first].scaling_max_span_days,
-                )
-                if stretch is None or not set(stretch.days) & set(days):
-                    continue
-                factors = factors_on_grid(stretch, master.multipliers.get(meter.meter_id, ()))
-                mine = tuple(packs[day.day] for day in stretch.days)
-                ceiling = ceiling_of(
-                    point.capacity_w, stretch.interval_s, factors, stretch.quantum.exponent, mine
-                )
-                work.stretches.append(StretchWork(stretch, factors, ceiling, mine))
+                off_times = readings.off_times.get(meter.meter_id, [])
+                for part in split_by_interval(useful, blocks):
+                    stretch = lay_out(
+                        meter,
+                        installation,
+                        channel,
+                        part,
+                        blocks,
+                        known,
+                        off_times,
+                        max_span_days=packs[window.first].scaling_max_span_days,
+                    )
+                    if stretch is not None and set(stretch.days) & set(days):
+                        work.stretches.append(_work_of(stretch, point, master, packs))
         return work
 
     def _finals_before(self, works: Sequence[PointWork], seq: int) -> StoredFinals:
@@ -405,6 +401,15 @@ class Vee:
             for usage_point_id, channel, day in revised
             if self._billed(usage_point_id, day)
         ]
+
+
+def _work_of(
+    stretch: Stretch, point: UsagePoint, master: MasterData, packs: Mapping[date, RulePack]
+) -> StretchWork:
+    factors = factors_on_grid(stretch, master.multipliers.get(stretch.meter_id, ()))
+    mine = tuple(packs[day.day] for day in stretch.days)
+    ceiling = ceiling_of(point.capacity_w, stretch.interval_s, factors, stretch.quantum.exponent, mine)
+    return StretchWork(stretch, factors, ceiling, mine)
 
 
 def _bounds(reads: Iterable[RegisterRead], installation: Installation, zone: str) -> list[datetime]:

@@ -1,12 +1,14 @@
 """A stretch: one channel of one meter while it serves one usage point, over consecutive civil days.
 
 Everything is laid on one time grid of the meter's intervals, so days of 92, 96 and 100 quarter-hours,
-gaps over midnight and register spans of several days are plain index ranges. Values are on the meter's
+gaps over midnight and register spans of several days are plain index ranges. A meter that gives one value
+a civil day has a grid of days, whether they have 23, 24 or 25 hours. Values are on the meter's
 secondary side, in whole quanta no coarser than its registers. Nothing in a stretch is ever changed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,7 @@ import numpy as np
 
 from openami.mdm.vee.kernel import ABSENT, Counts, Reals
 from openami.mdm.vee.register_spans import Anchor, Span, find_anchors, spans_between
-from openami.quantities.civil_time import CivilDay, zone_of
+from openami.quantities.civil_time import CivilDay, civil_day_of, zone_of
 from openami.quantities.errors import ValidationError
 from openami.quantities.obis import REGISTER_OF_INTERVAL, ObisCode, lookup
 from openami.quantities.status import MISSING
@@ -27,6 +29,9 @@ from openami.readings.register_read import RegisterRead
 from openami.registry.entities import Installation, Meter
 
 _ENDS = {EventCode.POWER_DOWN: EventCode.POWER_UP, EventCode.DISCONNECTED: EventCode.RECONNECTED}
+DAY_S = 86_400
+"""Interval length that stands for one value a civil day."""
+
 OFF_EVENTS = (
     EventCode.POWER_DOWN,
     EventCode.POWER_UP,
@@ -121,7 +126,7 @@ def lay_out(
     reads = list(reads)
     quantum = _quantum_of(meter, channel, present, reads)
     offsets = np.zeros(len(served) + 1, np.int64)
-    np.cumsum([day.interval_count(interval_s) for day in served], out=offsets[1:])
+    np.cumsum([interval_count(day, interval_s) for day in served], out=offsets[1:])
     values = np.full(offsets[-1], ABSENT, np.int64)
     raw_status = np.full(offsets[-1], MISSING, np.int32)
     for index, day in enumerate(served):
@@ -136,8 +141,7 @@ def lay_out(
         else:
             values[there] = np.where(block.missing, ABSENT, scaled)
             raw_status[there] = block.status
-    start = served[0].start
-    inside = _part_within(start, interval_s, values.size, begin, end)
+    inside = _part_within(served, interval_s, values.size, begin, end)
     values[inside == 0] = ABSENT
     boundaries = {day.start: int(offset) for day, offset in zip(served, offsets, strict=False)}
     boundaries[served[-1].end] = int(offsets[-1])
@@ -153,10 +157,10 @@ def lay_out(
         exponent=quantum.exponent,
         digits=meter.digits,
     )
-    off_times = _closed_off_times(off_times, start, interval_s, values)
+    off_times = _while_installed(_closed_off_times(off_times, served, interval_s, values), begin, end)
     energised = np.ones(values.size)
     for off in off_times:
-        energised -= _part_within(start, interval_s, values.size, off.start, off.end)
+        energised -= _part_within(served, interval_s, values.size, off.start, off.end)
     return Stretch(
         meter_id=meter.meter_id,
         usage_point_id=installation.usage_point_id,
@@ -174,6 +178,43 @@ def lay_out(
         off_times=tuple(off_times),
         blocks=tuple(blocks.get(day) for day in served),
     )
+
+
+def split_by_interval(
+    days: Sequence[CivilDay], blocks: Mapping[CivilDay, IntervalBlock]
+) -> list[Sequence[CivilDay]]:
+    """Consecutive days cut where the interval length of the blocks changes (a meter that was set anew).
+
+    Days without a block go with the days before them.
+    """
+    cuts, length = [0], None
+    for index, day in enumerate(days):
+        block = blocks.get(day)
+        if block is None:
+            continue
+        mine = _length_of(block)
+        if length is not None and mine != length:
+            cuts.append(index)
+        length = mine
+    return [days[first:last] for first, last in zip(cuts, [*cuts[1:], len(days)], strict=True)]
+
+
+def interval_count(day: CivilDay, interval_s: int) -> int:
+    """Number of intervals of a civil day; 1 for `DAY_S`."""
+    return 1 if interval_s == DAY_S else day.interval_count(interval_s)
+
+
+def position_of(instant: datetime, days: Sequence[CivilDay], interval_s: int) -> float:
+    """Place of an instant on the grid of consecutive days, in intervals since the first day began."""
+    start = days[0].start
+    if interval_s != DAY_S:
+        return (instant - start).total_seconds() / interval_s
+    if instant <= start:
+        return 0.0
+    if instant >= days[-1].end:
+        return float(len(days))
+    day = civil_day_of(instant, days[0].zone)
+    return (day.day - days[0].day).days + (instant - day.start).total_seconds() / day.seconds
 
 
 def off_times_of(events: Iterable[Event]) -> list[OffTime]:
@@ -199,20 +240,32 @@ def _off_time(began: Event, ended: Event | None) -> OffTime:
     return OffTime(began.at, end, EventCode(began.code), tuple(dict.fromkeys(evidence)))
 
 
+def _while_installed(off_times: Iterable[OffTime], begin: datetime, end: datetime | None) -> list[OffTime]:
+    """What of the off-times lies in an installation: a meter that is taken down loses power, nobody else."""
+    mine = []
+    for off in off_times:
+        first, last = max(off.start, begin), off.end if end is None else min(off.end, end)
+        if first < last:
+            mine.append(OffTime(first, last, off.cause, off.evidence_ids))
+    return mine
+
+
 def _closed_off_times(
-    off_times: Sequence[OffTime], start: datetime, interval_s: int, values: Counts
+    off_times: Sequence[OffTime], days: Sequence[CivilDay], interval_s: int, values: Counts
 ) -> list[OffTime]:
-    grid_end = start + timedelta(seconds=interval_s * values.size)
+    start, grid_end = days[0].start, days[-1].end
     closed = []
     for off in off_times:
         if off.start >= grid_end or off.end <= start:
             continue
         if off.end > grid_end:
-            first = max(0, -((start - off.start) // timedelta(seconds=interval_s)))
+            first = max(0, math.ceil(position_of(off.start, days, interval_s)))
             energy = np.flatnonzero(values[first:] > 0)
-            back = (
-                start + timedelta(seconds=interval_s * (first + int(energy[0]))) if energy.size else grid_end
-            )
+            back = grid_end
+            if energy.size:
+                place = first + int(energy[0])
+                step = timedelta(seconds=interval_s * place)
+                back = days[place].start if interval_s == DAY_S else start + step
             off = OffTime(off.start, max(back, off.start), off.cause, off.evidence_ids)
         closed.append(off)
     return closed
@@ -225,8 +278,8 @@ def local_slots(day: CivilDay, interval_s: int) -> tuple[Counts, bool]:
     On the day clocks go back two intervals have the same position; on the day they go forward some
     positions do not occur.
     """
-    count = day.interval_count(interval_s)
-    if day.seconds == 86400:
+    count = interval_count(day, interval_s)
+    if day.seconds == 86400 or count == 1:
         return np.arange(count, dtype=np.int64), True
     zone = zone_of(day.zone)
     slots = []
@@ -237,18 +290,18 @@ def local_slots(day: CivilDay, interval_s: int) -> tuple[Counts, bool]:
 
 
 def _part_within(
-    start: datetime, interval_s: int, count: int, begin: datetime, end: datetime | None
+    days: Sequence[CivilDay], interval_s: int, count: int, begin: datetime, end: datetime | None
 ) -> Reals:
     """Part of each interval that lies in ``[begin, end)``, float64 (count,)."""
-    first = (begin - start).total_seconds() / interval_s
-    last = (end - start).total_seconds() / interval_s if end is not None else float(count)
+    first = position_of(begin, days, interval_s)
+    last = position_of(end, days, interval_s) if end is not None else float(count)
     grid = np.arange(count, dtype=np.float64)
     part: Reals = np.clip(np.minimum(grid + 1.0, last) - np.maximum(grid, first), 0.0, 1.0)
     return part
 
 
 def _interval_of(meter: Meter, channel: ObisCode, blocks: Sequence[IntervalBlock]) -> int:
-    lengths = {block.interval_s for block in blocks}
+    lengths = {_length_of(block) for block in blocks}
     if len(lengths) > 1:
         days = ", ".join(f"{block.day.day}: {block.interval_s} s" for block in blocks[:60])
         raise ValidationError(
@@ -257,6 +310,10 @@ def _interval_of(meter: Meter, channel: ObisCode, blocks: Sequence[IntervalBlock
             expected=f"{meter.interval_s} s throughout",
         )
     return lengths.pop() if lengths else meter.interval_s
+
+
+def _length_of(block: IntervalBlock) -> int:
+    return DAY_S if block.interval_s == block.day.seconds else block.interval_s
 
 
 def _quantum_of(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from openami.mdm.vee.estimation import History
 from openami.mdm.vee.kernel import Mask, Reals
 from openami.mdm.vee.rule_pack import RulePack
-from openami.mdm.vee.stretch import Stretch, local_slots
+from openami.mdm.vee.stretch import DAY_S, Stretch, local_slots
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.status import DeviceFlag, Quality
 
@@ -56,9 +56,10 @@ class StoredFinals:
         """Put the good measured values of a channel into the rows of ``history``."""
         for row in self._rows.get((usage_point_id, channel), ()):
             place = history.row(self._days[row])
-            if self._interval_s[row] != interval_s or not 0 <= place < history.energy.shape[0]:
-                continue
             there = slice(self._offsets[row], self._offsets[row + 1])
+            length = DAY_S if there.stop - there.start == 1 else self._interval_s[row]
+            if length != interval_s or not 0 <= place < history.energy.shape[0]:
+                continue
             good = ~self._missing[there]
             if self._status[row].is_valid:
                 status = np.array(self._status[row].values, np.int32)
