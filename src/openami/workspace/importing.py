@@ -1,23 +1,26 @@
 """Files into the workspace: readings through the Door, master data into the registry.
 
-A file is stored whole or not at all; with `Keeping.GOOD_PARTS` the faultless parts of a broken file are
-kept. Meters that the registry does not know are recorded with a usage point of their own, so that a file
-alone is enough to start.
+A file alone is enough to start: meters that the registry does not know are recorded first
+(`openami.workspace.first_seen`). The rule never to be broken: a file is stored whole or not at all; only
+with `Keeping.GOOD_PARTS` the faultless parts of a broken one are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 from openami.mdm.formats import Diagnostic, ImportResult, Mapping, Policy, Severity, read_file
-from openami.quantities.obis import ObisCode
-from openami.readings.door import Batch
-from openami.readings.interval_block import IntervalBlock
-from openami.registry.entities import BEGINNING, Entity, Installation, Meter, UsagePoint
+from openami.mdm.formats.mdff import NEM_ZONE
+from openami.quantities.clock import Clock
+from openami.quantities.errors import RegistryError, StoreError
+from openami.readings.door import Batch, Receipt
+from openami.registry.entities import Entity, Meter
+from openami.registry.registry import Registry
+from openami.workspace.first_seen import MeterPlan, key_of, plan_meters, renamed, seen_meters
 from openami.workspace.settings import read_passwords, write_passwords
 from openami.workspace.site import is_site_file, read_site
 from openami.workspace.workspace import Workspace
@@ -34,7 +37,26 @@ class Keeping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one file."""
+    """What became of one file.
+
+    Parameters
+    ----------
+    file, format:
+        Its name, and what it was taken for.
+    stored:
+        True when something of it is in the store (also when it was there before).
+    intervals, blocks, register_reads:
+        What it holds: interval values (missing ones included), blocks of a day, register reads; of a file
+        with errors the faultless parts.
+    duplicates, conflicts:
+        Blocks and reads that were stored already; contradictions to what was stored.
+    new_meters:
+        Meters that the registry did not know.
+    seq:
+        Commit of the store; None when nothing was stored.
+    diagnostics:
+        All faults of the file, and what does not fit to the registry.
+    """
 
     file: str
     format: str
@@ -65,10 +87,22 @@ def import_file(
 ) -> FileReport:
     """Import one file of readings or a site file.
 
+    A file that does not say when it was made (a table) is taken for obtained when it was last written, so
+    the same file again changes nothing.
+
+    Parameters
+    ----------
+    policy, mapping, zone:
+        How the file is read; see `openami.mdm.formats.read_file`.
+    keeping:
+        What of a file with errors is stored.
+
     Raises
     ------
     FormatError
-        The file cannot be opened, or its format or mapping is unknown.
+        The file cannot be opened, or a site file has faults (all are listed).
+    QuantityError
+        There is no such zone.
     RegistryError
         A site file contradicts the registry; nothing of it is recorded.
     StoreError
@@ -76,32 +110,33 @@ def import_file(
     """
     if is_site_file(path):
         return _import_site(workspace, path)
-    result = read_file(path, policy=policy, mapping=mapping, zone=zone, captured_at=workspace.clock.now())
-    errors = not result.ok
-    if errors and keeping is Keeping.NOTHING:
-        return _report(path, result, stored=False)
-    new_meters = _record_unknown(workspace, result)
+    result = read_file(
+        path, policy=policy, mapping=mapping, zone=zone, captured_at=_obtained(path, workspace.clock)
+    )
+    if not result.ok and keeping is Keeping.NOTHING:
+        return _report(path, result)
+    zone_of_reads = NEM_ZONE if result.format in ("nem12", "nem13") else workspace.settings.zone
+    plan = plan_meters(workspace.registry, workspace.store, seen_meters(result), zone_of_reads)
+    diagnostics = (*result.diagnostics, *plan.diagnostics)
+    result = replace(renamed(result, plan.names, plan.refused), diagnostics=diagnostics)
+    if plan.refused and keeping is Keeping.NOTHING:
+        return _report(path, result)
     batch = Batch(
         source=path.name,
         intervals=result.intervals,
         register_reads=result.register_reads,
         evidence=result.evidence,
     )
-    if batch.empty:
-        return _report(path, result, stored=False)
-    receipt = workspace.door.put(batch)
-    return FileReport(
-        file=path.name,
-        format=result.format,
+    if not (batch.intervals or batch.register_reads):
+        return _report(path, result)
+    receipt = _store(workspace, batch, plan, f"meters first seen in {path.name} ({result.format})")
+    return replace(
+        _report(path, result),
         stored=True,
-        intervals=result.readings,
-        blocks=len(result.intervals),
-        register_reads=len(result.register_reads),
         duplicates=receipt.duplicates,
         conflicts=len(receipt.conflicts),
-        new_meters=new_meters,
+        new_meters=len(plan.new_meters),
         seq=receipt.seq,
-        diagnostics=result.diagnostics,
     )
 
 
@@ -126,68 +161,78 @@ def import_files(
     return reports
 
 
-def _import_site(workspace: Workspace, path: Path) -> FileReport:
-    site = read_site(path)
-    workspace.registry.record(site.entities, actor=ACTOR, why=f"site file {path.name}")
-    if site.passwords:
-        write_passwords(workspace.folder, read_passwords(workspace.folder) | site.passwords)
-    meters = sum(isinstance(entity, Meter) for entity in site.entities)
-    return FileReport(path.name, "site", True, 0, 0, 0, 0, 0, meters, None, ())
-
-
-def _record_unknown(workspace: Workspace, result: ImportResult) -> int:
-    known = {meter.meter_id for meter in workspace.registry.meters()}
-    points = {point.usage_point_id for point in workspace.registry.usage_points()}
-    channels: dict[str, dict[ObisCode, IntervalBlock]] = {}
-    for block in result.intervals:
-        channels.setdefault(block.series_id, {}).setdefault(block.channel, block)
-    start: dict[str, datetime] = {}
-    for block in result.intervals:
-        start[block.series_id] = min(block.day.start, start.get(block.series_id, block.day.start))
-    for read in result.register_reads:
-        start[read.meter_id] = min(read.at, start.get(read.meter_id, read.at))
-    entities: list[Entity] = []
-    for meter_id, first in start.items():
-        if meter_id in known:
-            continue
-        blocks = channels.get(meter_id, {})
-        zone = next((block.day.zone for block in blocks.values()), workspace.settings.zone)
-        usage_point_id = result.usage_points.get(meter_id, meter_id)
-        entities.append(_file_meter(meter_id, zone, blocks))
-        if usage_point_id not in points:
-            points.add(usage_point_id)
-            entities.append(UsagePoint(usage_point_id, zone, None, "customer", None, "residential"))
-        entities.append(Installation(meter_id, usage_point_id, min(first, BEGINNING)))
-    if entities:
-        workspace.registry.record(entities, actor=ACTOR, why=f"meters first seen in a file ({result.format})")
-    return sum(isinstance(entity, Meter) for entity in entities)
-
-
-def _file_meter(meter_id: str, zone: str, blocks: dict[ObisCode, IntervalBlock]) -> Meter:
-    return Meter(
-        meter_id=meter_id,
-        model="file",
-        host="",
-        port=0,
-        logical_device=0,
-        zone=zone,
-        interval_s=next((block.interval_s for block in blocks.values()), 1800),
-        digits=9,
-        exponent=next((block.quantum.exponent for block in blocks.values()), 0),
-        channels=tuple(blocks),
-    )
-
-
-def _report(path: Path, result: ImportResult, *, stored: bool) -> FileReport:
-    return FileReport(
-        path.name, result.format, stored, result.readings, len(result.intervals),
-        len(result.register_reads), 0, 0, 0, None, result.diagnostics,
-    )  # fmt: skip
-
-
 def files_below(paths: Iterable[Path]) -> list[Path]:
     """The files named, and those below the folders named, in order of name."""
     found: list[Path] = []
     for path in paths:
         found += sorted(child for child in path.rglob("*") if child.is_file()) if path.is_dir() else [path]
     return found
+
+
+def _import_site(workspace: Workspace, path: Path) -> FileReport:
+    site = read_site(path)
+    known = {meter.meter_id for meter in workspace.registry.meters()}
+    workspace.registry.record(site.entities, actor=ACTOR, why=f"site file {path.name}")
+    if site.passwords:
+        write_passwords(workspace.folder, read_passwords(workspace.folder) | site.passwords)
+    meters = {entity.meter_id for entity in site.entities if isinstance(entity, Meter)}
+    return FileReport(path.name, "site", True, 0, 0, 0, 0, 0, len(meters - known), None, ())
+
+
+def _store(workspace: Workspace, batch: Batch, plan: MeterPlan, why: str) -> Receipt:
+    """Master data first, then readings: what a crash leaves in between is a meter without readings, which
+    the next import of the file completes. A refusal of the store takes the master data back."""
+    registry = workspace.registry
+    before = registry.revision
+    if plan.entities or plan.withdraw:
+        registry.record(plan.entities, actor=ACTOR, why=why, withdraw=plan.withdraw)
+    try:
+        return workspace.door.put(batch)
+    except StoreError as refusal:
+        try:
+            _take_back(registry, plan, before)
+        except RegistryError as error:
+            refusal.add_note(f"its meters stay recorded, without readings: {error}")
+        raise
+
+
+def _take_back(registry: Registry, plan: MeterPlan, before: int) -> None:
+    recorded = {key_of(entity) for entity in plan.entities}
+    standing: list[Entity] = [
+        *registry.meters(revision=before),
+        *registry.usage_points(revision=before),
+        *registry.installations(revision=before),
+    ]
+    earlier = {key_of(entity): entity for entity in standing}
+    registry.record(
+        [*plan.withdraw, *(entity for key, entity in earlier.items() if key in recorded)],
+        actor=ACTOR,
+        why="the readings could not be stored",
+        withdraw=[entity for entity in plan.entities if key_of(entity) not in earlier],
+    )
+
+
+def _obtained(path: Path, clock: Clock) -> datetime:
+    """When a file was last written; now, where that is not known or lies ahead."""
+    now = clock.now()
+    try:
+        return min(now, datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    except (OSError, ValueError, OverflowError):
+        return now
+
+
+def _report(path: Path, result: ImportResult) -> FileReport:
+    """What a file holds, before any of it is stored."""
+    return FileReport(
+        file=path.name,
+        format=result.format,
+        stored=False,
+        intervals=sum(block.values.size for block in result.intervals),
+        blocks=len(result.intervals),
+        register_reads=len(result.register_reads),
+        duplicates=0,
+        conflicts=0,
+        new_meters=0,
+        seq=None,
+        diagnostics=result.diagnostics,
+    )

@@ -1,16 +1,22 @@
-"""``workspace.toml``: what one utility decides once. Secrets are not in it (see `passwords`)."""
+"""``workspace.toml``: what one utility decides once, and ``passwords.toml``, the secrets of its meters.
+
+The rule never to be broken: after a crash or on a full disk either file is the old or the new one, whole.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
 
 from openami.quantities.civil_time import zone_of
-from openami.quantities.errors import FormatError, OpenAmiError
+from openami.quantities.errors import FormatError, OpenAmiError, StoreError
 
 FILE = "workspace.toml"
 PASSWORDS_FILE = "passwords.toml"
@@ -64,10 +70,12 @@ def read_settings(folder: Path) -> Settings:
     file = folder / FILE
     try:
         text = file.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FormatError(
             "there is no workspace here", where=str(folder), expected="a folder made by `ami init`"
         ) from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"not TOML: {error}", where=str(file)) from None
     try:
         return Settings.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -78,42 +86,72 @@ def read_settings(folder: Path) -> Settings:
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Write ``workspace.toml`` whole or not at all."""
+    """Write ``workspace.toml``; raises `StoreError` when it cannot be written."""
     lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(exclude_none=True).items()]
-    write_whole(folder / FILE, "# one utility; see docs/workspace.md\n" + "\n".join(lines) + "\n")
+    write_whole(folder / FILE, "# one utility; see docs/stations/workspace.md\n" + "\n".join(lines) + "\n")
 
 
 def read_passwords(folder: Path) -> dict[str, bytes]:
-    """LLS passwords by meter, from ``passwords.toml`` (readable by its owner alone); {} without the file."""
+    """LLS passwords by meter, from ``passwords.toml`` (readable by its owner alone); {} without the file.
+
+    Raises
+    ------
+    FormatError
+        The file is not TOML, or a password is no text.
+    """
     file = folder / PASSWORDS_FILE
-    if not file.exists():
-        return {}
     try:
         table = tomllib.loads(file.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"not TOML: {error}", where=str(file)) from None
-    return {meter: str(password).encode() for meter, password in table.items()}
+    if wrong := sorted(meter for meter, password in table.items() if not isinstance(password, str)):
+        raise FormatError(
+            f"the passwords of {', '.join(wrong)} are no text", where=str(file), expected='"METER" = "secret"'
+        )
+    return {meter: password.encode() for meter, password in table.items()}
 
 
-def write_passwords(folder: Path, passwords: dict[str, bytes]) -> None:
-    """Replace ``passwords.toml``; mode 0600."""
-    lines = [f'"{meter}" = {_toml(password.decode())}' for meter, password in sorted(passwords.items())]
+def write_passwords(folder: Path, passwords: Mapping[str, bytes]) -> None:
+    """Replace ``passwords.toml``, mode 0600; raises `StoreError` when it cannot be written."""
+    lines = [f"{_toml(meter)} = {_toml(password.decode())}" for meter, password in sorted(passwords.items())]
     write_whole(folder / PASSWORDS_FILE, "\n".join(lines) + "\n", mode=0o600)
 
 
-def write_whole(file: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Write a file so that after a crash the old or the new one is there, never a part."""
+def write_whole(file: Path, text: str, mode: int = 0o644) -> None:
+    """Write a small file so that after a crash the old or the new one is there, never a part.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written; the old one is still there.
+    """
     fresh = file.with_name(file.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(file)
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, mode)
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        fresh.replace(file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise StoreError(f"cannot be written: {error.strerror or error}", where=str(file)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _toml(value: object) -> str:
     if isinstance(value, int):
         return str(value)
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -3,6 +3,8 @@
 Tables ``[[area]]``, ``[[usage_point]]``, ``[[meter]]``, ``[[installation]]``, ``[[multiplier]]``,
 ``[[customer]]``, ``[[account]]`` and ``[[agreement]]``; unknown keys and missing ones are all listed before
 anything is recorded. A meter's LLS password goes to the workspace's ``passwords.toml``, not the registry.
+
+The rule never to be broken: a site file is taken whole or refused with every fault in it named.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import pydantic
 
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, OpenAmiError
-from openami.quantities.obis import ObisCode
+from openami.quantities.obis import IMPORT_INTERVAL, Kind, ObisCode, lookup
 from openami.registry.entities import (
     Account,
     Agreement,
@@ -31,91 +33,104 @@ from openami.registry.entities import (
 )
 
 
+def _known_zone(name: str) -> str:
+    try:
+        zone_of(name)
+    except OpenAmiError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _interval_channel(text: object) -> ObisCode:
+    try:
+        code = ObisCode.parse(str(text))
+        entry = lookup(code)
+    except OpenAmiError as error:
+        raise ValueError(str(error)) from None
+    if entry.kind is not Kind.INTERVAL:
+        raise ValueError(f"{code} ({entry.name_en}) is no quantity of an interval (expected: as 1-0:1.29.0)")
+    return code
+
+
+def _instant(value: object) -> datetime:
+    """An instant of a TOML document; local times and dates name no instant."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{value} names no instant (expected: an offset, as 2026-10-01T00:00:00+02:00)")
+    return value.astimezone(UTC)
+
+
+Name = Annotated[str, pydantic.Field(min_length=1)]
+Zone = Annotated[str, pydantic.AfterValidator(_known_zone)]
+Channel = Annotated[ObisCode, pydantic.BeforeValidator(_interval_channel)]
+Instant = Annotated[datetime, pydantic.BeforeValidator(_instant)]
+Ratio = tuple[Annotated[int, pydantic.Field(gt=0)], Annotated[int, pydantic.Field(gt=0)]]
+
+
 class _Row(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class _Area(_Row):
-    id: str
-    name: str
+    id: Name
+    name: Name
     capacity_va: int | None = None
     meter_usage_point: str | None = None
 
 
 class _UsagePoint(_Row):
-    id: str
-    zone: str
+    id: Name
+    zone: Zone
     area: str | None = None
     kind: Literal["customer", "area"] = "customer"
     capacity_w: int | None = None
-    customer_class: str = "residential"
-
-    @pydantic.field_validator("zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        return _checked_zone(name)
+    customer_class: Name = "residential"
 
 
 class _Meter(_Row):
-    id: str
-    model: str = "unknown"
+    id: Name
+    model: Name = "unknown"
     host: str = ""
     port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 0
     logical_device: Annotated[int, pydantic.Field(ge=0, le=65535)] = 1
-    zone: str
+    zone: Zone
     interval_s: Annotated[int, pydantic.Field(gt=0)] = 900
     digits: Annotated[int, pydantic.Field(ge=1, le=18)] = 9
     exponent: Annotated[int, pydantic.Field(ge=-6, le=6)] = 0
-    channels: tuple[str, ...] = ("1-0:1.29.0",)
+    channels: tuple[Channel, ...] = (IMPORT_INTERVAL,)
     password: str | None = None
-
-    @pydantic.field_validator("zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        return _checked_zone(name)
-
-    @pydantic.field_validator("channels")
-    @classmethod
-    def _known_channels(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
-        for channel in channels:
-            try:
-                ObisCode.parse(channel)
-            except OpenAmiError as error:
-                raise ValueError(str(error)) from None
-        return channels
 
 
 class _Installation(_Row):
-    meter: str
-    usage_point: str
-    valid_from: datetime
-    valid_to: datetime | None = None
+    meter: Name
+    usage_point: Name
+    valid_from: Instant
+    valid_to: Instant | None = None
 
 
 class _Multiplier(_Row):
-    meter: str
-    ct: tuple[int, int] = (1, 1)
-    vt: tuple[int, int] = (1, 1)
-    valid_from: datetime
-    valid_to: datetime | None = None
+    meter: Name
+    ct: Ratio = (1, 1)
+    vt: Ratio = (1, 1)
+    valid_from: Instant
+    valid_to: Instant | None = None
 
 
 class _Customer(_Row):
-    id: str
-    name: str
+    id: Name
+    name: Name
 
 
 class _Account(_Row):
-    id: str
-    customer: str
+    id: Name
+    customer: Name
     currency: Annotated[str, pydantic.Field(pattern=r"^[A-Z]{3}$")] = "EUR"
 
 
 class _Agreement(_Row):
-    id: str
-    account: str
-    usage_point: str
-    tariff: str
+    id: Name
+    account: Name
+    usage_point: Name
+    tariff: Name
     valid_from: date
     valid_to: date | None = None
 
@@ -141,11 +156,14 @@ class Site:
 
 
 def is_site_file(path: Path) -> bool:
-    """True when the file says of itself that it is a site file."""
+    """True when the file says of itself that it is a site file; `FormatError` when it cannot be opened."""
     if path.suffix.lower() != ".toml":
         return False
-    with path.open("rb") as stream:
-        return b"openami-site" in stream.read(4096)
+    try:
+        with path.open("rb") as stream:
+            return b"openami-site" in stream.read(4096)
+    except OSError as error:
+        raise FormatError(f"cannot be opened: {error.strerror or error}", where=str(path)) from None
 
 
 def read_site(path: Path) -> Site:
@@ -161,8 +179,9 @@ def read_site(path: Path) -> Site:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"not TOML: {error}", where=str(path)) from None
     except pydantic.ValidationError as error:
-        faults = "; ".join(f"{_place(f['loc'])}: {f['msg']}" for f in error.errors())
-        raise FormatError(faults, where=str(path)) from None
+        faults = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        text = faults[0] if len(faults) == 1 else "\n- ".join([f"{len(faults)} faults:", *faults])
+        raise FormatError(text, where=str(path)) from None
     entities: list[Entity] = [
         *(Customer(row.id, row.name) for row in site.customer),
         *(Account(row.id, row.customer, row.currency) for row in site.account),
@@ -173,13 +192,10 @@ def read_site(path: Path) -> Site:
         ),
         *(_meter(row) for row in site.meter),
         *(
-            Installation(row.meter, row.usage_point, _instant(row.valid_from), _open(row.valid_to))
+            Installation(row.meter, row.usage_point, row.valid_from, row.valid_to)
             for row in site.installation
         ),
-        *(
-            Multiplier(row.meter, *row.ct, *row.vt, _instant(row.valid_from), _open(row.valid_to))
-            for row in site.multiplier
-        ),
+        *(Multiplier(row.meter, *row.ct, *row.vt, row.valid_from, row.valid_to) for row in site.multiplier),
         *(
             Agreement(row.id, row.account, row.usage_point, row.tariff, row.valid_from, row.valid_to)
             for row in site.agreement
@@ -200,26 +216,8 @@ def _meter(row: _Meter) -> Meter:
         interval_s=row.interval_s,
         digits=row.digits,
         exponent=row.exponent,
-        channels=tuple(ObisCode.parse(channel) for channel in row.channels),
+        channels=row.channels,
     )
-
-
-def _checked_zone(name: str) -> str:
-    try:
-        zone_of(name)
-    except OpenAmiError as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-def _instant(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise FormatError(f"{value} has no offset", expected="an instant as 2026-10-01T00:00:00+02:00")
-    return value.astimezone(UTC)
-
-
-def _open(value: datetime | None) -> datetime | None:
-    return None if value is None else _instant(value)
 
 
 def _place(location: tuple[int | str, ...]) -> str:
