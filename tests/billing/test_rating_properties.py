@@ -285,3 +285,14 @@ losses = { fixed_w = "100", percent = "2", load_w = "300", rated_w = "20000" }
     else:
         stored = parts.carried.bank["energy"]["all"].fraction(0)
         assert stored == whole.carried.bank["energy"]["all"].fraction(0) == 0
+
+
+def test_prices_that_do_not_fit_64_bits_are_refused() -> None:
+    text = (
+        '[series.spot]\nstart = 2025-02-01T00:00:00\ninterval_s = 900\nprices = ["0.1", "1e-25"]\n'
+        '[[charges]]\nname = "energy"\nkind = "series"\nseries = "spot"\n'
+    )
+    usage = loads(1, 1, date(2025, 2, 1), date(2025, 2, 2))
+    repeated = text.replace('"1e-25"', '"1e-25", ' + ", ".join(['"0.1"'] * 94))
+    with pytest.raises(TariffError, match="do not fit 64 bits"):
+        rate(Tariff.from_toml(HEAD + repeated), usage)

@@ -200,3 +200,20 @@ def test_own_power_factor_tables_rise_from_zero() -> None:
     for wrong in ((), (("0.5", "1"),), (("0", "1"), ("0", "2")), (("0", "1"), ("0.855", "2"))):
         with pytest.raises(TariffError):
             stepped_table("own", "test", rows(*wrong))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("price = " + "9" * 5000, "not TOML"),
+        ("price = " + "[" * 5000, "not TOML"),
+        ('price = "1e999999999"', "more than 40 digits"),
+        ("price = 1e-999999999", "more than 40 digits"),
+        (
+            'tiers = { per = "year", reset = "02-29", steps = [{ price = "1" }] }',
+            "not a day of every year",
+        ),
+    ],
+)
+def test_numbers_and_days_that_could_not_be_priced_later_are_refused_at_once(line: str, told: str) -> None:
+    assert told in faults_of(HEAD + ENERGY + line + "\n")

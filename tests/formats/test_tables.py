@@ -499,3 +499,9 @@ def test_values_that_are_no_numbers_or_do_not_fit_are_refused(values: pa.Array) 
 def test_a_file_that_is_no_parquet_is_refused() -> None:
     for data in (b"PAR1", b"PAR1PAR1", b"", b"a,b\n1,2\n"):
         assert [fault.code for fault in read(data, WIDE).errors] == ["parquet"]
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_a_mapping_beyond_reading_is_refused(value: str) -> None:
+    with pytest.raises(FormatError, match="not TOML"):
+        Mapping.from_toml(f"interval_s = {value}\n")

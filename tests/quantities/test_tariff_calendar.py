@@ -161,3 +161,14 @@ def test_the_rate_is_the_one_of_the_local_clock(day: date, zone: str, interval_s
         daytime = 6 <= local.hour < 22 and local.weekday() < 5
         season = "day" if 4 <= local.month <= 9 else "cold day"
         assert calendar.rates[code] == (season if daytime else "night")
+
+
+def test_a_rate_shorter_than_an_interval_is_refused_though_both_ends_agree() -> None:
+    rules = [Rule("low", ("all year",), ("every day",), ((0, 1035), (1065, 1440))),
+             Rule("high", ("all year",), ("every day",), ((1035, 1065),))]  # fmt: skip
+    calendar = tariff_calendar("t", BERLIN, rules=rules)
+    # 17:15 to 17:45: an hour from 17:00 begins and ends at the low rate
+    assert (calendar.rates_of_day(date(2026, 1, 5), 900) == 1).sum() == 2
+    for day in (date(2026, 1, 5), date(2026, 3, 29)):
+        with pytest.raises(TariffError, match=r"switches inside the interval of 3600 s that begins .* 17:00"):
+            calendar.rates_of_day(day, 3600)

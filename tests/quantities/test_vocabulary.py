@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -194,3 +195,55 @@ def test_simulated_clock_only_moves_forward() -> None:
 def test_errors_say_what_where_and_what_would_be_right() -> None:
     error = OpenAmiError("count is 47", where="a.csv, line 3", expected="48")
     assert str(error) == "a.csv, line 3: count is 47 (expected: 48)"
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "start", "seconds"),
+    [
+        # Clocks that skip midnight: the day begins when they change.
+        ("America/Sao_Paulo", date(2018, 11, 4), datetime(2018, 11, 4, 3, tzinfo=UTC), 82_800),
+        ("Africa/Cairo", date(2024, 4, 26), datetime(2024, 4, 25, 22, tzinfo=UTC), 82_800),
+        ("Asia/Beirut", date(2024, 3, 31), datetime(2024, 3, 30, 22, tzinfo=UTC), 82_800),
+        # Set back from midnight to 23:00: the day before has 25 hours.
+        ("America/Sao_Paulo", date(2018, 2, 17), datetime(2018, 2, 17, 2, tzinfo=UTC), 90_000),
+        # Midnight twice: the day begins with the first.
+        ("America/Havana", date(2024, 11, 3), datetime(2024, 11, 3, 4, tzinfo=UTC), 90_000),
+        ("Australia/Lord_Howe", date(2024, 4, 7), datetime(2024, 4, 6, 13, tzinfo=UTC), 88_200),
+        ("Pacific/Apia", date(2011, 12, 30), datetime(2011, 12, 30, 10, tzinfo=UTC), 0),
+    ],
+)
+def test_days_of_odd_clock_changes(zone: str, day: date, start: datetime, seconds: int) -> None:
+    civil = CivilDay(day, zone)
+    assert (civil.start, civil.seconds) == (start, seconds)
+    assert civil_day_of(civil.end, zone).day == day + timedelta(days=1)
+    if seconds:
+        assert civil_day_of(civil.start, zone) == civil
+        assert civil_day_of(civil.end - timedelta(microseconds=1), zone) == civil
+
+
+def test_an_instant_lies_in_its_civil_day_even_where_clocks_go_back_over_midnight() -> None:
+    # Newfoundland set its clocks back at 00:01 until 2010: 59 minutes show the date of the day before again.
+    day = CivilDay(date(2010, 11, 7), "America/St_Johns")
+    for minute in range(0, day.seconds // 60):
+        assert civil_day_of(day.start + timedelta(minutes=minute), day.zone) == day
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: CivilDay(date.max, "UTC").end,
+        lambda: CivilDay(date.min, "Asia/Shanghai").start,
+        lambda: civil_day_of(datetime.max.replace(tzinfo=UTC), "Asia/Shanghai"),
+        lambda: ObisCode.parse("9" * 5000 + ".1"),
+        lambda: Quantum(Unit.WATT_HOUR).count(Decimal("Infinity")),
+        lambda: Quantum(Unit.WATT_HOUR).count(Decimal("NaN")),
+        lambda: Quantum(Unit.WATT_HOUR).count(Decimal("1e999999")),
+        lambda: Quantum(Unit.WATT_HOUR).count(Decimal("1.00000000000000000000000000000001")),
+        lambda: Status.from_id(-(2**31)),
+        lambda: Status.from_id(2**40),
+        lambda: Status(device=DeviceFlag(1 << 13)),
+    ],
+)
+def test_what_the_vocabulary_cannot_hold_is_its_own_error(ask: Callable[[], object]) -> None:
+    with pytest.raises(QuantityError):
+        ask()

@@ -68,7 +68,9 @@ def test_a_missing_section_is_one_fault_and_no_crash() -> None:
         RulePack.from_toml(text)
 
 
-@pytest.mark.parametrize("text", ["", "spike = 3", "[pack]\nid =", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "spike = 3", "[pack]\nid =", "\x00", "a = " + "9" * 5000, "a = " + "[" * 5000]
+)
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         RulePack.from_toml(text)

@@ -381,7 +381,11 @@ def _series(charge: SeriesCharge, code: ObisCode, tariff: Tariff, usage: Usage, 
         bad = int(np.argmax((position < 0) | (position >= len(series.prices))))
         raise TariffError(f"no price for {usage.instant_of(bad):%Y-%m-%d %H:%M} UTC", where=place)
     exponent = min(int(price.as_tuple().exponent) for price in series.prices)
-    whole = [int(price.scaleb(-exponent)) for price in series.prices]
+    whole = [int(Fraction(price) / Fraction(10) ** exponent) for price in series.prices]
+    if max(map(abs, whole)) >= 2**63:
+        raise TariffError(
+            f"prices do not fit 64 bits in steps of 1e{exponent}", where=place, expected="coarser prices"
+        )
     prices = np.array(whole, np.int64)[position]
     unit = channel.kilo * Fraction(10) ** exponent
     if charge.interval_rounding.rule is RoundingRule.NONE:

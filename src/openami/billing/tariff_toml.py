@@ -82,7 +82,7 @@ def load_tariff(text: str) -> Tariff:
     """
     try:
         document = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, or lists in lists
         raise TariffError(f"not TOML: {error}", where="tariff") from None
     faults: list[str] = []
     root = TomlTable(document, "tariff", faults)

@@ -181,11 +181,12 @@ class TomlTable:
         return UNROUNDED
 
     def month_day(self, key: str) -> MonthDay:
-        """A day of the year, ``"01-01"`` when it is not there."""
+        """A day that every year has, ``"01-01"`` when it is not there."""
         found = day_of_year(self.text(key, "01-01"))
-        if found is None:
-            self.fault(f"{key} = {self.raw(key)!r} is not a day of the year (expected: '01-01')")
-        return found or (1, 1)
+        if found is None or found == (2, 29):
+            self.fault(f"{key} = {self.raw(key)!r} is not a day of every year (expected: '01-01')")
+            return (1, 1)
+        return found
 
     def tables(self, key: str) -> Iterator[TomlTable]:
         """A list of tables."""

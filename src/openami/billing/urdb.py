@@ -99,7 +99,7 @@ def _one_rate(document: str | bytes | Mapping[str, Any] | Sequence[Any]) -> Mapp
         if isinstance(value, str | bytes):
             try:
                 value = json.loads(value, parse_float=Decimal)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TariffError(f"not JSON: {error}", where="URDB rate") from None
         elif isinstance(value, Mapping) and "items" in value:
             value = value["items"]

@@ -31,8 +31,19 @@ def zone_of(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=65536)
 def midnight(day: date, zone: str) -> datetime:
-    """UTC instant at which the civil ``day`` begins in ``zone``."""
-    return datetime.combine(day, time(), zone_of(zone)).astimezone(UTC)
+    """UTC instant at which the civil ``day`` begins in ``zone``.
+
+    Where clocks skip midnight it is the instant of the change; where midnight comes twice, the first.
+
+    Raises
+    ------
+    QuantityError
+        The day lies at the edge of the calendar (years 1 and 9999).
+    """
+    try:
+        return datetime.combine(day, time(), zone_of(zone)).astimezone(UTC)
+    except OverflowError:
+        raise QuantityError(f"{day} in {zone} has no instant in UTC", expected="years 2 .. 9998") from None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,6 +61,8 @@ class CivilDay:
     @property
     def end(self) -> datetime:
         """First instant of the next day, in UTC."""
+        if self.day == date.max:
+            raise QuantityError(f"no day follows {self.day}", expected="years 2 .. 9998")
         return midnight(self.day + timedelta(days=1), self.zone)
 
     @property
@@ -76,10 +89,21 @@ class CivilDay:
 
 
 def civil_day_of(instant: datetime, zone: str) -> CivilDay:
-    """The civil day in which an instant lies."""
+    """The civil day in which an instant lies: ``day.start <= instant < day.end``.
+
+    Raises
+    ------
+    QuantityError
+        The instant is naive, or has no local time in the zone (years 1 and 9999).
+    """
     if instant.tzinfo is None:
         raise QuantityError(f"naive instant {instant}", expected="a timezone-aware datetime")
-    return CivilDay(instant.astimezone(zone_of(zone)).date(), zone)
+    try:
+        day = CivilDay(instant.astimezone(zone_of(zone)).date(), zone)
+    except OverflowError:
+        raise QuantityError(f"{instant} has no local time in {zone}", expected="years 2 .. 9998") from None
+    # Clocks set back over midnight show the date of the day before once more, inside the day begun.
+    return CivilDay(day.day + timedelta(days=1), zone) if instant >= day.end else day
 
 
 def civil_days(first: date, last: date, zone: str) -> Iterator[CivilDay]:

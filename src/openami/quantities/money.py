@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from openami.quantities.errors import QuantityError
 
+_DIGITS = 40
+
 Integers = npt.NDArray[np.object_]
 """A column of Python integers."""
 
@@ -226,7 +228,8 @@ def parse_decimal(value: str | int | Decimal, where: str) -> Decimal:
     Raises
     ------
     QuantityError
-        It is not a number, or not finite.
+        It is not a number, not finite, or has more than 40 digits before or after its point: an exact
+        fraction of 1e999999999 would fill the memory.
     """
     try:
         number = Decimal(value)
@@ -236,4 +239,10 @@ def parse_decimal(value: str | int | Decimal, where: str) -> Decimal:
         ) from None
     if not number.is_finite():
         raise QuantityError(f"{value!r} is not finite", where=where, expected='a decimal as "0.0975"')
+    if number.adjusted() > _DIGITS or int(number.as_tuple().exponent) < -_DIGITS:
+        raise QuantityError(
+            f"{number:.6e} has more than {_DIGITS} digits on one side of its point",
+            where=where,
+            expected='a decimal as "0.0975"',
+        )
     return number

@@ -90,6 +90,8 @@ class Status:
             raise QuantityError(f"unknown method {self.method}", expected="an AEMO method number")
         if not 0 <= self.reason <= 255:
             raise QuantityError(f"reason {self.reason} out of range", expected="0 .. 255")
+        if not 0 <= self.device < 1 << 13:
+            raise QuantityError(f"device flags {int(self.device)} out of range", expected="13 bits")
 
     @property
     def id(self) -> int:
@@ -105,12 +107,14 @@ class Status:
         QuantityError
             No status has this id.
         """
+        if not 0 <= status_id < 1 << 31:
+            raise QuantityError(f"no status has the id {status_id}", expected="0 .. 2147483647")
         try:
             return cls(
                 Quality(status_id & 7),
                 status_id >> 3 & 127,
                 status_id >> 10 & 255,
-                DeviceFlag(status_id >> 18 & 0x1FFF),
+                DeviceFlag(status_id >> 18),
             )
         except ValueError:
             raise QuantityError(f"no status has the id {status_id}") from None

@@ -80,10 +80,13 @@ class DayProfile:
     minutes: tuple[int, ...]
     rates: tuple[int, ...]
 
+    def span_at(self, minute: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Number of the span between two switches in which minutes of the day lie, same shape."""
+        return np.searchsorted(np.array(self.minutes), minute, side="right").astype(np.int64) - 1
+
     def rate_at(self, minute: npt.NDArray[np.int64]) -> RateIndex:
         """Index of the rate at minutes of the day, same shape."""
-        index = np.searchsorted(np.array(self.minutes), minute, side="right") - 1
-        return np.array(self.rates, np.int16)[index]
+        return np.array(self.rates, np.int16)[self.span_at(minute)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,9 +144,9 @@ def _rates_of_day(calendar: TariffCalendar, day: date, interval_s: int) -> RateI
     profile = calendar.profile_of(day)
     minute, odd = _local_minutes(civil, starts_s)
     rates = profile.rate_at(minute)
-    # A switch inside an interval shows as another rate at the interval's last second.
+    # A switch inside an interval shows as another span at its last second, even where the rate is back.
     last_minute, _ = _local_minutes(civil, starts_s + interval_s - 1)
-    split = (profile.rate_at(last_minute) != rates) | odd
+    split = (profile.span_at(last_minute) != profile.span_at(minute)) | odd
     if split.any():
         at = civil.interval_start(int(np.argmax(split)), interval_s).astimezone(zone_of(calendar.zone))
         raise TariffError(

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 
 from openami.quantities.errors import QuantityError
 
@@ -46,6 +47,9 @@ class Unit(Enum):
         raise QuantityError(f"unknown unit {symbol!r}", expected=f"one of {known}")
 
 
+_DIGITS = 40
+"""Digits before and after the point beyond which a number measures nothing, only costs memory."""
+
 _PREFIX = {"": 0, "k": 3, "M": 6, "G": 9, "m": -3, "u": -6}
 _PREFIXED = re.compile(r"([kKMGmu]?)([A-Za-z0-9]+)")
 
@@ -71,13 +75,14 @@ class Quantum:
         Raises
         ------
         QuantityError
-            The value is not a whole number of quanta.
+            The value is not a whole number of quanta, not finite, or beyond 40 digits.
         """
-        scaled = value.scaleb(-self.exponent)
-        whole = scaled.to_integral_value()
-        if whole != scaled:
+        if not value.is_finite() or abs(value.adjusted()) > _DIGITS:
+            raise QuantityError(f"{value} {self.unit.value} cannot be counted", expected="a number of size")
+        scaled = Fraction(value) / Fraction(10) ** self.exponent
+        if scaled.denominator != 1:
             raise QuantityError(f"{value} {self.unit.value} is not a whole number of {self}")
-        return int(whole)
+        return scaled.numerator
 
     def __str__(self) -> str:
         return f"1e{self.exponent} {self.unit.value}" if self.exponent else f"1 {self.unit.value}"

@@ -218,9 +218,11 @@ class Mapping(_Part):
             Not TOML, or not a mapping: all faults are named.
         """
         try:
-            return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as fault:
+            document = tomllib.loads(text)
+        except (ValueError, RecursionError) as fault:  # also a number of 5,000 digits, or lists in lists
             raise FormatError(f"not TOML: {fault}", where=where) from None
+        try:
+            return cls.model_validate(document)
         except ValidationError as fault:
             faults = "; ".join(
                 f"{'.'.join(map(str, item['loc'])) or 'mapping'}: {item['msg']}" for item in fault.errors()

@@ -138,7 +138,7 @@ class RulePack:
         """
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, or lists in lists
             raise ValidationError(f"not TOML: {error}", where=where) from None
         reader = _Reader(document)
         pack = reader.pack()
