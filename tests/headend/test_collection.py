@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from openami.headend.collection import CollectionPolicy, Collector
+from openami.headend.collection import CollectionPolicy, Collector, plain_detail
 from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.faults import DeadMeter, LostReplies
@@ -180,6 +180,10 @@ async def test_nothing_is_stored_under_a_meter_that_did_not_answer_to_its_name(s
         assert event.facts == {"expected": "H999999", "found": "H000001"}
         assert len(evidence_of(store, event)) == 1
         assert store.series_ids("raw") == ["H000002"]
+
+
+def test_what_a_meter_calls_itself_cannot_break_the_event_it_stands_in():
+    assert plain_detail("A\x00B;found=X\n\u202eC" + "D" * 10_000) == "A B,found=X C" + "D" * 486
 
 
 async def test_a_lost_answer_is_asked_for_again_and_told(serve, store, stored_intervals):

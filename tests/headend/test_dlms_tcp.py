@@ -18,6 +18,7 @@ from openami.headend.dlms_tcp import (
     DlmsTcpDriver,
     LinkSettings,
 )
+from openami.headend.tcp_link import MAX_RECEIVED, MAX_UNREAD
 from openami.protocols.dlms.association_policy import management
 from openami.protocols.dlms.axdr import Data, Tag, array, encode, structure
 from openami.protocols.dlms.date_time import CosemDateTime
@@ -26,6 +27,7 @@ from openami.protocols.dlms.interface_classes.interface_object import AttributeR
 from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.protocols.dlms.server import ServerSession
 from openami.protocols.dlms.units import scaler_unit
+from openami.protocols.dlms.wrapper import Frame
 from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.quantities.units import Quantum, Unit
@@ -177,6 +179,164 @@ async def test_a_row_without_a_value_is_left_out_and_is_no_zero():
     async with reading(odd_meter()) as driver:
         rows = await profile_of(driver, IMPORT_INTERVAL, EXPORT_INTERVAL)
     assert rows.columns[EXPORT_INTERVAL].tolist() == [0, 1]
+
+
+def stamped(text, *, deviation=-0x8000, status=0xFF):
+    """Clock column of a local time."""
+    local = datetime.fromisoformat(text)
+    return octets(
+        CosemDateTime(
+            local.year, local.month, local.day, 0xFF, local.hour, local.minute, 0, 0, deviation, status
+        ).to_bytes()
+    )
+
+
+async def test_a_status_of_null_data_is_that_of_the_row_before():
+    rows = [
+        structure(local_time(15 * place), status, number(7))
+        for place, status in enumerate([NULL, number(4), NULL, NULL, number(8), NULL])
+    ]
+    async with reading(odd_meter(profile(LOAD_PROFILE, COLUMNS[:3], rows))) as driver:
+        assert (await profile_of(driver, IMPORT_INTERVAL)).status.tolist() == [0, 4, 4, 4, 8, 8]
+
+
+@pytest.mark.parametrize("status", [0xFF, None])
+async def test_the_hour_that_occurs_twice_is_two_hours(status):
+    """Clocks went back on 27 October 2024 at 01:00 UTC; rows without deviation, with or without a status."""
+    texts = [f"2024-10-27T{hour:02}:{minute:02}" for hour in (2, 2, 3) for minute in (0, 15, 30, 45)]
+    saving = [0x80] * 4 + [0] * 8
+    rows = [
+        structure(stamped(text, status=status or bit), number(0), number(place))
+        for place, (text, bit) in enumerate(zip(texts, saving, strict=True))
+    ]
+    async with reading(odd_meter(profile(LOAD_PROFILE, COLUMNS[:3], rows))) as driver:
+        end = datetime(2024, 10, 28, tzinfo=UTC)
+        found = await driver.load_profile(datetime(2024, 10, 26, 23, tzinfo=UTC), end, [IMPORT_INTERVAL])
+    assert found.at.astype("datetime64[m]").astype(str).tolist() == [
+        f"2024-10-27T{hour:02}:{minute:02}" for hour in (0, 1, 2) for minute in (0, 15, 30, 45)
+    ]
+
+
+async def test_a_profile_that_captures_more_of_a_register_than_its_value_is_read_by_its_value():
+    columns = (*COLUMNS[:3], CaptureObject(3, IMPORT_INTERVAL, 3))
+    rows = [structure(local_time(0), number(0), number(7), number(9))]
+    async with reading(odd_meter(profile(LOAD_PROFILE, columns, rows))) as driver:
+        assert (await profile_of(driver, IMPORT_INTERVAL)).columns[IMPORT_INTERVAL].tolist() == [7]
+
+
+def log_of(*entries):
+    columns = (CLOCK_COLUMN, CaptureObject(1, EVENT_CODE, 2))
+    return odd_meter(profile(EVENT_LOG, columns, [structure(*entry) for entry in entries], 0))
+
+
+async def test_events_at_the_ends_of_time_are_left_out():
+    log = log_of(
+        (stamped("9999-12-31T23:00", deviation=32_767), number(1)),
+        (stamped("0001-01-01T00:00", deviation=-32_767), number(1)),
+        (local_time(0, -120), number(2)),
+        (local_time(15, -120), NULL),
+    )
+    async with reading(log) as driver:
+        found = await driver.events(START, START + timedelta(days=1))
+    assert found == [(START + timedelta(minutes=15 * place), 2) for place in (1, 2)]
+
+
+@pytest.mark.parametrize("code", [-1, 1 << 31, (1 << 63) - 1])
+async def test_an_event_code_that_no_store_takes_is_the_meters_fault(code):
+    async with reading(log_of((local_time(0), number(code, Tag.LONG64)))) as driver:
+        with pytest.raises(RemoteProtocolError, match="event codes"):
+            await driver.events(START, START + timedelta(days=1))
+
+
+async def test_a_period_of_ages_is_the_meters_fault():
+    rows = [structure(local_time(0)), structure(NULL)]
+    odd = RawProfile(
+        7,
+        FREEZE_PROFILE,
+        a2=array(rows),
+        a3=array([CLOCK_COLUMN.to_data()]),
+        a4=number((1 << 64) - 1, Tag.LONG64_UNSIGNED),
+    )
+    async with reading(odd_meter(odd)) as driver:
+        with pytest.raises(RemoteProtocolError, match="capture period"):
+            await driver.freezes(START, START + timedelta(days=1), [])
+
+
+class Echoing(Serving):
+    """A line that gives back every octet before the answer, as modems do that were set up badly."""
+
+    def data_received(self, data):
+        self._transport.write(data)
+        super().data_received(data)
+
+
+class Flooding(asyncio.Protocol):
+    """A meter that answers everything with notifications, for ever."""
+
+    def connection_made(self, transport):
+        self._transport = transport
+
+    def data_received(self, _):
+        octets_ = encode(Data(Tag.OCTET_STRING, bytes(60_000)))
+        notification = Frame(17, 1, b"\x0f\x40\x00\x00\x00\x00" + octets_).to_bytes()
+        self._flood(notification * 4)
+
+    def _flood(self, octets_):
+        if not self._transport.is_closing():
+            if self._transport.get_write_buffer_size() < 1 << 20:
+                self._transport.write(octets_)
+            asyncio.get_running_loop().call_soon(self._flood, octets_)
+
+
+class Silent(Serving):
+    """A meter that does not answer a release (62)."""
+
+    def data_received(self, data):
+        if data[8] != 0x62:
+            super().data_received(data)
+
+
+@asynccontextmanager
+async def unopened(protocol, timeout_s=1.0):
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    order = ReadOrder("ODD1", "127.0.0.1", port, 17, "Europe/Berlin", START, START, password=PASSWORD)
+    driver = DlmsTcpDriver(order, LinkSettings(request_timeout_s=timeout_s))
+    try:
+        yield driver
+    finally:
+        await driver.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_an_echoed_password_is_not_kept():
+    async with unopened(lambda: Echoing(odd_meter(), 1 << 20)) as driver:
+        with pytest.raises(RemoteProtocolError):
+            await driver.open()
+        await driver.close()
+        frames = driver.take_frames()
+    assert [direction for direction, _ in frames] == ["->", "<-"]
+    assert frames[1][1].startswith(frames[0][1])
+    assert all(PASSWORD not in octets_ for _, octets_ in frames)
+
+
+async def test_a_meter_that_never_stops_is_cut_off_before_memory_is_full():
+    async with unopened(Flooding, timeout_s=60.0) as driver:
+        with pytest.raises(LinkError, match="sends without end"):
+            await driver.open()
+        assert sum(len(octets_) for _, octets_ in driver.take_frames()) < MAX_RECEIVED + MAX_UNREAD
+
+
+async def test_a_reading_given_up_while_it_says_goodbye_leaves_no_connection():
+    async with unopened(lambda: Silent(odd_meter(), 1 << 20), timeout_s=60.0) as driver:
+        await driver.open()
+        closing = asyncio.create_task(driver.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert driver._link._transport is None
 
 
 async def test_rows_that_were_not_asked_for_are_left_out():

@@ -44,6 +44,8 @@ Progress = Callable[[int, int], None]
 Sleep = Callable[[float], Awaitable[None]]
 
 _EVENTS_BEFORE_RANGE = timedelta(days=1)
+_LONGEST_DETAIL = 500
+"""Characters of what a meter (or an error about it) says that go into an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ class Collector:
             except _ForeignMeterError as foreign:
                 kept.extend(driver.take_frames())
                 evidence.append(frames_evidence(order, kept, self._clock.now(), "identity"))
-                detail = f"expected={order.meter_id};found={_plain(foreign.found)}"
+                detail = f"expected={order.meter_id};found={plain_detail(foreign.found)}"
                 at = self._clock.now()
                 code = EventCode.IDENTITY_MISMATCH
                 events.append(Event(order.meter_id, at, code, at, detail, evidence[-1].evidence_id))
@@ -361,7 +363,7 @@ class Collector:
             at,
             code,
             at,
-            f"{key}={attempt};reason={_plain(reason)}",
+            f"{key}={attempt};reason={plain_detail(reason)}",
             evidence[-1].evidence_id if evidence else None,
         )
 
@@ -435,6 +437,7 @@ class _ForeignMeterError(OpenAmiError):
         )
 
 
-def _plain(text: str) -> str:
-    """Text that does not break the ``key=value;key=value`` of an event's detail."""
-    return " ".join(text.replace(";", ",").split())
+def plain_detail(text: str) -> str:
+    """Text that does not break the ``key=value;key=value`` of an event's detail, nor what stores it."""
+    printable = "".join(char if char.isprintable() else " " for char in text[:_LONGEST_DETAIL])
+    return " ".join(printable.replace(";", ",").split())

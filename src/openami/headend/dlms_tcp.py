@@ -25,7 +25,7 @@ from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_
 from openami.protocols.dlms.association_state import State
 from openami.protocols.dlms.axdr import Data, Plain, Tag
 from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.date_time import CosemDateTime, in_order
 from openami.protocols.dlms.descriptors import CLOCK, Attribute, CaptureObject, by_range
 from openami.protocols.dlms.profile_buffer import Column, ColumnKind, ProfileDecoder, capture_instants
 from openami.protocols.dlms.results import AccessError
@@ -47,8 +47,12 @@ FREEZE_PROFILE = ObisCode(1, 0, 99, 2, 0)
 EVENT_LOG = ObisCode(0, 0, 99, 98, 0)
 
 _DATA, _REGISTER, _EXTENDED_REGISTER, _PROFILE, _CLOCK_CLASS = 1, 3, 4, 7, 8
+_VALUE = 2
+"""Attribute that holds the value, in each of these classes; a profile may also capture, say, its time."""
 _MAXIMUM_DEMAND_D = 6
 _DAY_S = 86_400
+_LONGEST_PERIOD_S = 366 * _DAY_S
+_EVENT_CODES = 1 << 31
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -79,6 +83,11 @@ class _Profile:
     name: ObisCode
     columns: tuple[CaptureObject, ...]
     period_s: int
+
+    @property
+    def captured(self) -> set[ObisCode]:
+        """Whose values it captures."""
+        return {column.logical_name for column in self.columns if column.attribute == _VALUE}
 
 
 class DlmsTcpDriver:
@@ -133,10 +142,12 @@ class DlmsTcpDriver:
         """Release and disconnect; never raises."""
         if self._link is None:
             return
-        if self._association.state is State.READY:
-            with suppress(LinkError, ProtocolError):
-                await self._run(self._association.release(), repeats=0)
-        self._link.close()
+        try:
+            if self._association.state is State.READY:
+                with suppress(LinkError, ProtocolError):
+                    await self._run(self._association.release(), repeats=0)
+        finally:
+            self._link.close()
 
     async def identity(self) -> str:
         """Serial number 0-0:96.1.0."""
@@ -182,8 +193,7 @@ class DlmsTcpDriver:
     async def load_profile(self, start: datetime, end: datetime, channels: Sequence[ObisCode]) -> ProfileRows:
         """Rows captured in ``(start, end]``, less those in which the meter has no value for a channel."""
         profile = await self._profile(LOAD_PROFILE)
-        captured = {column.logical_name for column in profile.columns}
-        if strange := [str(channel) for channel in channels if channel not in captured]:
+        if strange := [str(channel) for channel in channels if channel not in profile.captured]:
             raise self._strange(
                 f"the load profile does not capture {', '.join(strange)}",
                 ", ".join(str(column.logical_name) for column in profile.columns),
@@ -196,8 +206,7 @@ class DlmsTcpDriver:
     async def freezes(self, start: datetime, end: datetime, registers: Sequence[ObisCode]) -> ProfileRows:
         """Daily freezes captured in ``[start, end]``, of those registers that the meter freezes."""
         profile = await self._profile(FREEZE_PROFILE)
-        captured = {column.logical_name for column in profile.columns}
-        wanted = tuple(register for register in registers if register in captured)
+        wanted = tuple(register for register in registers if register in profile.captured)
         return await self._rows(profile, start, end, wanted)
 
     async def events(self, start: datetime, end: datetime) -> list[tuple[datetime, int]]:
@@ -209,15 +218,19 @@ class DlmsTcpDriver:
             return []
         if at is None or codes is None or codes.kind is not ColumnKind.INTEGER:
             raise self._strange("the event log has no instants and codes", f"{CLOCK} and {EVENT_CODE}")
-        instants = self._instants(at, 0).astype(np.int64).tolist()
-        events = [
-            (_EPOCH + timedelta(microseconds=micros), int(code))
-            for micros, code in zip(instants, codes.values.tolist(), strict=True)
+        instants = self._instants(at, 0)
+        # Chosen before they become datetimes: a stamp may lie outside what a datetime can say.
+        asked = (instants >= _datetime64(start)) & (instants < _datetime64(end))
+        chosen = _carried(codes)[asked]
+        if ((chosen < 0) | (chosen >= _EVENT_CODES)).any():
+            raise self._strange(f"event codes {chosen.min()} .. {chosen.max()}", f"0 .. {_EVENT_CODES - 1}")
+        return [
+            (_EPOCH + timedelta(microseconds=micros), code)
+            for micros, code in zip(instants[asked].astype(np.int64).tolist(), chosen.tolist(), strict=True)
         ]
-        return [(instant, code) for instant, code in events if start <= instant < end]
 
     def take_frames(self) -> list[tuple[str, bytes]]:
-        """Frames since the last call; the password in the association request is masked."""
+        """Frames since the last call; the password in the association request is masked, echoes included."""
         return [] if self._link is None else self._link.take_record()
 
     # --- profiles -------------------------------------------------------------------------------------
@@ -241,8 +254,12 @@ class DlmsTcpDriver:
             captured, period = values[2 * place], values[2 * place + 1]
             if isinstance(captured, AccessError) or isinstance(period, AccessError):
                 continue
-            if not isinstance(period, int) or isinstance(period, bool):
-                raise self._strange(f"capture period {period!r} of {name}", "seconds")
+            if (
+                isinstance(period, bool)
+                or not isinstance(period, int)
+                or not 0 <= period <= _LONGEST_PERIOD_S
+            ):
+                raise self._strange(f"capture period {period!r} of {name}", f"0 .. {_LONGEST_PERIOD_S} s")
             profiles[name] = _Profile(name, self._capture_objects(captured, name), period)
         metered = {
             column.logical_name: column.class_id
@@ -300,7 +317,7 @@ class DlmsTcpDriver:
         if flags is None:
             status = np.zeros(at.shape, np.int32)
         elif flags.kind is ColumnKind.INTEGER:
-            status = (flags.values.astype(np.int64) & 0x7FFF_FFFF).astype(np.int32)
+            status = (_carried(flags) & 0x7FFF_FFFF).astype(np.int32)
         else:
             raise self._strange(f"status column of {profile.name} holds {flags.kind.name}", "integers")
         rows = ProfileRows(profile.period_s, at, status, values, quanta)
@@ -321,7 +338,9 @@ class DlmsTcpDriver:
                 f"profile {profile.name} has rows of {len(columns)} columns", str(len(profile.columns))
             )
         return {
-            captured.logical_name: column for captured, column in zip(profile.columns, columns, strict=True)
+            captured.logical_name: column
+            for captured, column in zip(profile.columns, columns, strict=True)
+            if captured.attribute == _VALUE
         }
 
     def _instants(self, column: Column, period_s: int) -> npt.NDArray[np.datetime64]:
@@ -331,10 +350,8 @@ class DlmsTcpDriver:
         except RemoteProtocolError:
             if column.kind is not ColumnKind.OCTETS or not column.present.all():
                 raise
-        local = [
-            CosemDateTime.from_bytes(octets.tobytes()).instant(self._zone).replace(tzinfo=None)
-            for octets in column.values
-        ]
+        stamps = (CosemDateTime.from_bytes(octets.tobytes()) for octets in column.values)
+        local = [instant.replace(tzinfo=None) for instant in in_order(stamps, self._zone)]
         return np.array(local, "datetime64[us]")
 
     # --- requests -------------------------------------------------------------------------------------
@@ -369,7 +386,7 @@ class DlmsTcpDriver:
         """Send a request, and again where nothing comes; the first octets of the answer."""
         timeout_s = self._settings.request_timeout_s
         for _ in range(repeats + 1):
-            link.send(request, recorded=_masked(request, secret))
+            link.send(request, recorded=_masked(request, secret) if secret else None)
             self._deadline = asyncio.get_running_loop().time() + timeout_s
             with suppress(TimeoutError):
                 return await link.receive(self._deadline)
@@ -406,6 +423,17 @@ def dlms_tcp_drivers(settings: LinkSettings | None = None) -> Callable[[ReadOrde
     return driver
 
 
+def _carried(column: Column) -> npt.NDArray[np.int64]:
+    """Numbers of a column in which null-data means "as in the row before" (IEC 62056-6-2 class 7).
+
+    Zero before the first number; shape (n,).
+    """
+    row = np.arange(column.present.size)
+    source = np.maximum.accumulate(np.where(column.present, row, 0))
+    carried: npt.NDArray[np.int64] = column.values[source].astype(np.int64)
+    return carried
+
+
 def _selected(rows: ProfileRows, which: npt.NDArray[np.bool_]) -> ProfileRows:
     return ProfileRows(
         rows.period_s,
@@ -421,4 +449,4 @@ def _datetime64(instant: datetime) -> np.datetime64:
 
 
 def _masked(request: bytes, secret: bytes) -> bytes:
-    return request.replace(secret, b"*" * len(secret)) if secret else request
+    return request.replace(secret, b"*" * len(secret))

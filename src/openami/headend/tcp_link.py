@@ -15,6 +15,9 @@ from openami.quantities.errors import LinkError, RemoteProtocolError
 MAX_UNREAD = 1 << 20
 """Octets a meter may send that nobody asked for before the connection is dropped."""
 
+MAX_RECEIVED = 32 << 20
+"""Octets a meter may send over one connection, asked for or not: all of them are kept."""
+
 
 class TcpLink(asyncio.Protocol):
     """A connection and the record of what went over it.
@@ -34,7 +37,9 @@ class TcpLink(asyncio.Protocol):
         self._unread = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._lost: str | None = None
+        self._received = 0
         self._record: list[tuple[str, bytes]] = []
+        self._secrets: list[tuple[bytes, bytes]] = []
 
     @classmethod
     async def connect(cls, host: str, port: int, *, timeout_s: float, where: str) -> TcpLink:
@@ -56,7 +61,8 @@ class TcpLink(asyncio.Protocol):
         return link
 
     def send(self, octets: bytes, *, recorded: bytes | None = None) -> None:
-        """Send; ``recorded`` takes the place of ``octets`` in the record where those hold a secret.
+        """Send; ``recorded`` takes the place of ``octets`` in the record where those hold a secret, also
+        where a line echoes them.
 
         What arrived unasked before is dropped from the conversation, but stays in the record.
 
@@ -70,7 +76,11 @@ class TcpLink(asyncio.Protocol):
             self._unread.clear()
         if self._lost is not None or self._transport is None:
             raise LinkError(self._lost or "not connected", where=self._where)
-        self._record.append(("->", octets if recorded is None else recorded))
+        if recorded is None:
+            recorded = octets
+        else:
+            self._secrets.append((octets, recorded))
+        self._record.append(("->", recorded))
         self._transport.write(octets)
 
     async def receive(self, deadline: float) -> bytes:
@@ -106,6 +116,8 @@ class TcpLink(asyncio.Protocol):
     def take_record(self) -> list[tuple[str, bytes]]:
         """What went over the connection since the last call: ``("->", sent)`` and ``("<-", received)``."""
         taken, self._record = self._record, []
+        for sent, recorded in self._secrets:
+            taken = [(direction, octets.replace(sent, recorded)) for direction, octets in taken]
         return taken
 
     def close(self) -> None:
@@ -125,7 +137,9 @@ class TcpLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         self._unread += data
-        if len(self._unread) > MAX_UNREAD and self._transport is not None:
+        self._received += len(data)
+        too_much = len(self._unread) > MAX_UNREAD or self._received > MAX_RECEIVED
+        if too_much and self._transport is not None:
             self._lost = "the meter sends without end"
             self._transport.abort()
         self._wake()

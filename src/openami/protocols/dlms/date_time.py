@@ -11,7 +11,8 @@ that has one.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
@@ -139,12 +140,36 @@ class CosemDateTime:
                 return (local + timedelta(minutes=self.deviation)).replace(tzinfo=UTC)
             if zone is None:
                 raise RemoteProtocolError(f"{self} has no deviation", expected="a deviation from UTC")
-            aware = local.replace(tzinfo=zone)
-            if bool(aware.dst()) and not self.daylight_saving and self.status != STATUS_UNSPECIFIED:
-                aware = aware.replace(fold=1)
+            # Where an hour occurs twice, its second occurrence (fold 1) is the one without daylight saving.
+            # Elsewhere the fold must not count: in an hour that was skipped it would.
+            aware, second_time = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
+            twice = (second_time.utcoffset() or timedelta()) < (aware.utcoffset() or timedelta())
+            if twice and not self.daylight_saving and self.status != STATUS_UNSPECIFIED:
+                aware = second_time
             return aware.astimezone(UTC)
         except (ValueError, OverflowError):
             raise RemoteProtocolError(f"{self} names no instant") from None
+
+
+def in_order(stamps: Iterable[CosemDateTime], zone: tzinfo) -> Iterator[datetime]:
+    """UTC instants of the stamps of a profile, oldest row first.
+
+    A stamp with neither deviation nor clock status does not say which occurrence of a repeated hour it
+    means: it is taken as the second one where the first would not be later than the row before.
+
+    Raises
+    ------
+    RemoteProtocolError
+        One of them names no instant.
+    """
+    before: datetime | None = None
+    for stamp in stamps:
+        instant = stamp.instant(zone)
+        if before is not None and instant <= before and stamp.status == STATUS_UNSPECIFIED:
+            second_time = replace(stamp, status=0).instant(zone)
+            instant = second_time if second_time > before else instant
+        yield instant
+        before = instant
 
 
 def instants_of(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.datetime64]:
