@@ -373,6 +373,25 @@ async def test_too_many_connections_and_too_much_unfinished_are_refused() -> Non
             link.close()
 
 
+async def test_too_many_transfers_under_way_end_the_connection_that_adds_to_them() -> None:
+    spec = fleet(count=3)
+    async with served(spec, Limits(kept_octets=6000)) as (server, clock, ports):
+        clock.advance(DAY)
+        refused = []
+        for wport in (16, 17, 18):
+            link = await DlmsLink.connect("127.0.0.1", ports[0])
+            association = management_association(wport, PASSWORD, max_pdu=128)
+            await link.run(association.associate())
+            reading = association.get(LOAD_PROFILE)
+            assert link._transport is not None
+            link._transport.write(next(reading))  # the first block comes, nobody asks for the second
+            await asyncio.sleep(0.05)
+            refused.append(server.traffic.refused)
+        assert refused == [0, 0, 1]
+        assert 0 < server.kept_octets <= 6000
+    assert server.kept_octets == 0
+
+
 async def test_port_in_use_is_a_link_error() -> None:
     async with served(fleet()) as (server, _, ports):
         with pytest.raises(LinkError, match=str(ports[0])):

@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openami.protocols.dlms.apdu import decode_apdu
+from openami.protocols.dlms.apdu_get import GetRequestNext, GetResponseBlock
 from openami.protocols.dlms.association_state import TRANSITIONS, Event, State, following
-from openami.protocols.dlms.axdr import Data, Tag, encode
+from openami.protocols.dlms.axdr import Data, Tag, decode_plain, encode
 from openami.protocols.dlms.client import Association, management_association
 from openami.protocols.dlms.descriptors import Attribute, Method
 from openami.protocols.dlms.results import AccessError, ServiceRefusedError
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.server import MAX_KEPT, ServerSession
 from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
 from openami.quantities.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
@@ -31,6 +32,7 @@ from openami.quantities.obis import ObisCode
 PASSWORD = b"12345678"
 ENERGY = Attribute(3, ObisCode(1, 0, 1, 8, 0), 2)
 LOAD = Attribute(7, ObisCode(1, 0, 99, 1, 0), 2)
+OBJECT_LIST = Attribute(15, ObisCode(0, 0, 40, 0, 0), 2)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,64 @@ def test_a_list_of_profiles_cannot_exhaust_memory(new_meter: Callable[[], Any]) 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40_000_000, "5,000 profiles of 6 kB each would be more, and of a full meter 500 MB"
+
+
+def begin_transfers(session: ServerSession, wports: range) -> None:
+    """Ask each device for two thousand object lists, and for no second block."""
+    one = OBJECT_LIST.to_bytes() + b"\x00"
+    request = b"\xc0\x03\xc1\x82" + (2000).to_bytes(2, "big") + one * 2000
+    for wport in wports:
+        session.receive(next(management_association(wport, PASSWORD, max_pdu=64).associate()))
+        assert session.receive(Frame(1, wport, request).to_bytes())[8:11] == b"\xc4\x02\xc1"
+
+
+def test_transfers_of_many_associations_cannot_exhaust_memory(new_meter: Callable[[], Any]) -> None:
+    device = new_meter().device()
+    session = ServerSession(dict.fromkeys(range(1, 13), device))
+    begin_transfers(session, range(1, 13))
+    assert 0 < session.kept_octets <= MAX_KEPT
+    oldest = session.receive(Frame(1, 1, bytes.fromhex("c002c100000001")).to_bytes())
+    assert oldest[8:].hex() == "c402c101000000010110"  # no long get in progress
+    newest = session.receive(Frame(1, 12, bytes.fromhex("c002c100000001")).to_bytes())
+    assert newest[8:].hex().startswith("c402c1000000000200")
+    for wport in range(1, 13):
+        session.receive(Frame(1, wport, b"\x62\x00").to_bytes())
+    assert session.kept_octets == 0
+
+
+def test_a_value_set_in_blocks_counts_until_it_is_whole(session: ServerSession) -> None:
+    session.receive(next(management_association(7, PASSWORD).associate()))
+    first = (
+        bytes.fromhex("c102c1" + "0001" + "0000600d00ff" + "0200" + "00" + "00000001" + "03") + b"\x09\x03a"
+    )
+    assert session.receive(Frame(1, 7, first).to_bytes())[8:].hex() == "c502c100000001"
+    assert session.kept_octets == 3
+    session.receive(Frame(1, 7, bytes.fromhex("c103c1" + "01" + "00000002" + "02") + b"bc").to_bytes())
+    assert session.kept_octets == 0
+
+
+def test_transfers_of_two_devices_do_not_mix(new_meter: Callable[[], Any]) -> None:
+    """One connection, two associations, asked in turn: block by block."""
+    session = ServerSession({7: new_meter().device(), 8: new_meter().device()})
+    whole = bytearray(), bytearray()
+    for wport in (7, 8):
+        session.receive(next(management_association(wport, PASSWORD, max_pdu=1024).associate()))
+    requests = [b"\xc0\x01\xc1" + LOAD.to_bytes() + b"\x00"] * 2
+    done = [False, False]
+    while not all(done):
+        for place, wport in enumerate((7, 8)):
+            if done[place]:
+                continue
+            (answer,) = WrapperDecoder().feed(session.receive(Frame(1, wport, requests[place]).to_bytes()))
+            assert isinstance(answer, Frame)
+            block = decode_apdu(answer.apdu)
+            assert isinstance(block, GetResponseBlock)
+            assert isinstance(block.data, bytes)
+            whole[place].extend(block.data)
+            done[place] = block.last
+            requests[place] = GetRequestNext(0xC1, block.block).to_bytes()
+    assert whole[0] == whole[1]
+    assert len(decode_plain(bytes(whole[0]))) == 288
 
 
 def test_block_numbers_are_checked(session: ServerSession) -> None:

@@ -2,9 +2,9 @@
 
 asyncio protocols, no streams. Whoever connects decides nothing about our memory or time: a connection that
 brings no whole frame for `Limits.idle_s` is closed (single octets do not count), one that does not read its
-answers is not read either, unfinished frames of all connections together stay below a limit, and after a
-few frames the others have their turn. Rule never to be broken: what one connection sends, however wrong,
-ends at most that connection.
+answers is not read either, unfinished frames and values sent in blocks, those of all connections together,
+stay below a limit, and after a few frames the others have their turn. Rule never to be broken: what one
+connection sends, however wrong, ends at most that connection.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Limits:
         Longest time without a whole frame.
     unfinished_octets:
         Octets of unfinished frames, over all connections.
+    kept_octets:
+        Octets of block transfers under way, over all connections.
     unsent_octets:
         Octets of answers a connection may owe before it is no longer read.
     frames_at_once:
@@ -45,6 +47,7 @@ class Limits:
     connections: int = 20_000
     idle_s: float = 120.0
     unfinished_octets: int = 64 << 20
+    kept_octets: int = 256 << 20
     unsent_octets: int = 256 << 10
     frames_at_once: int = 16
 
@@ -75,6 +78,7 @@ class FleetServer:
         self.limits = limits or Limits()
         self.traffic = Traffic()
         self.unfinished_octets = 0
+        self.kept_octets = 0
         self._listeners: list[asyncio.Server] = []
         self._connections: set[MeterConnection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -152,7 +156,9 @@ class FleetServer:
         if meter_id is not None and not self.fleet.meter(meter_id).answers:
             self.traffic.unheard += 1
             return b""
+        before = session.kept_octets
         octets = session.receive(frame.to_bytes())
+        self.kept_octets += session.kept_octets - before
         fate = Fate.ARRIVES if meter_id is None else self.fleet.fate(meter_id)
         if fate is Fate.LOST:
             self.traffic.lost += 1
@@ -213,6 +219,7 @@ class MeterConnection(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self._count_unfinished(0)
+        self._server.kept_octets -= self._session.kept_octets
         self._server.leave(self)
 
     def data_received(self, data: bytes) -> None:
@@ -270,6 +277,10 @@ class MeterConnection(asyncio.Protocol):
         turn = self._server.limits.frames_at_once
         while self._waiting and not self._owing and turn:
             answer = self._server.answer(self._devices, self._session, self._waiting.popleft())
+            if self._session.kept_octets and self._server.kept_octets > self._server.limits.kept_octets:
+                self._server.traffic.refused += 1
+                self.abort()
+                return
             if answer:
                 transport.write(answer)
             turn -= 1

@@ -2,18 +2,22 @@
 
 One connection reaches every logical device behind it: the destination wPort names the device, the source
 wPort the client, and each pair has an association of its own. Rule of this file: `receive` never raises
-because of what it is fed, and never keeps more than one frame and the associations of one connection.
+because of what it is fed, and never keeps more than one frame, the associations of one connection and
+`MAX_KEPT` octets of their block transfers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from openami.protocols.dlms.limits import MAX_PDU
+from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED
 from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.protocols.dlms.server_association import ServerAssociation
 from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
 from openami.quantities.errors import RemoteProtocolError
+
+MAX_KEPT = 2 * MAX_REASSEMBLED
+"""Octets of block transfers under way on one connection; beyond, those of the oldest associations end."""
 
 MAX_ASSOCIATIONS = 4096
 """Pairs of client and server wPort that one connection may have open; the oldest is forgotten."""
@@ -38,12 +42,13 @@ class ServerSession:
     True
     """
 
-    __slots__ = ("_associations", "_decoder", "_devices", "error")
+    __slots__ = ("_associations", "_decoder", "_devices", "error", "kept_octets")
 
     def __init__(self, devices: Mapping[int, LogicalDevice], max_receive: int = MAX_PDU) -> None:
         self._devices = devices
         self._decoder = WrapperDecoder(max_receive)
         self._associations: dict[tuple[int, int], ServerAssociation] = {}
+        self.kept_octets = 0
         self.error: RemoteProtocolError | None = None
 
     @property
@@ -68,11 +73,25 @@ class ServerSession:
             association = ServerAssociation(
                 self._devices.get(frame.destination), frame.source, frame.destination
             )
+        before = association.kept_octets
         apdu = association.answer(frame.apdu)
+        self.kept_octets += association.kept_octets - before
         if association.associated:
             if key not in self._associations and len(self._associations) >= MAX_ASSOCIATIONS:
-                del self._associations[next(iter(self._associations))]
+                oldest = self._associations.pop(next(iter(self._associations)))
+                self.kept_octets -= oldest.kept_octets
             self._associations[key] = association
         else:
             self._associations.pop(key, None)
+        if self.kept_octets > MAX_KEPT:
+            self._make_room(association)
         return Frame(frame.destination, frame.source, apdu)
+
+    def _make_room(self, present: ServerAssociation) -> None:
+        """End block transfers, the oldest association's first, but not that of the present one."""
+        for association in self._associations.values():
+            if association is not present and association.kept_octets:
+                self.kept_octets -= association.kept_octets
+                association.forget_long_values()
+                if self.kept_octets <= MAX_KEPT:
+                    return

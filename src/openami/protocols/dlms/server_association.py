@@ -136,6 +136,16 @@ class ServerAssociation:
         """True between an accepted AARQ and its release."""
         return self._policy is not None
 
+    @property
+    def kept_octets(self) -> int:
+        """Octets of long values under way, in either direction."""
+        sending = 0 if self._long_get is None else len(self._long_get.data)
+        return sending + (0 if self._long_set is None else len(self._long_set.data))
+
+    def forget_long_values(self) -> None:
+        """Give up the block transfers under way; the client is told when it asks for the next block."""
+        self._long_get = self._long_set = None
+
     def answer(self, apdu: bytes) -> bytes:
         """The APDU that answers an APDU."""
         try:

@@ -103,7 +103,7 @@ def _encoded_list(objects: tuple[ListedObject, ...]) -> bytes:
 class AssociationLn(InterfaceObject):
     """The association that a client is in, always 0-0:40.0.0."""
 
-    __slots__ = ("_context", "_device", "_policy")
+    __slots__ = ("_context", "_device", "_object_list", "_policy")
 
     class_id: ClassVar[int] = 15
     version: ClassVar[int] = 1
@@ -119,19 +119,20 @@ class AssociationLn(InterfaceObject):
         self._device = device
         self._policy = policy
         self._context = context
+        self._object_list: bytes | None = None
 
     def value(self, index: int) -> bytes:
         """Encoded attribute."""
         context = self._context
         match index:
             case 2:
-                own = listed(self, self._policy)
-                others = (
-                    listed(item, self._policy)
-                    for item in self._device
-                    if self._policy.sees(item.logical_name)
-                )
-                return _encoded_list((own, *others))
+                # Made once: a request with list may name this attribute thousands of times.
+                if self._object_list is None:
+                    seen = (item for item in self._device if self._policy.sees(item.logical_name))
+                    self._object_list = _encoded_list(
+                        tuple(listed(item, self._policy) for item in (self, *seen))
+                    )
+                return self._object_list
             case 3:
                 return encode(
                     structure(Data(Tag.INTEGER, context.client), Data(Tag.LONG_UNSIGNED, context.server))
