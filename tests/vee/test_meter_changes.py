@@ -14,8 +14,9 @@ from openami.quantities.errors import ValidationError
 from openami.quantities.obis import IMPORT_INTERVAL
 from openami.quantities.status import Quality, Status, is_estimated, qualities
 from openami.quantities.units import Quantum, Unit
+from openami.readings.event import Event, EventCode
 from openami.registry.entities import Multiplier
-from vee_world import ZONE, Counts, Utility, freezes, loads
+from vee_world import CAPTURED, ZONE, Counts, Utility, freezes, loads
 
 FIRST = date(2024, 2, 5)
 LAST = FIRST + timedelta(days=14)
@@ -78,6 +79,28 @@ def test_an_exchange_inside_an_interval_loses_nothing(utility: Utility) -> None:
     )  # fmt: skip
     assert case.detail == "OLD replaced by NEW at 2024-02-13 09:22:00Z"
     assert case.block_ids == final.sources
+
+
+def test_taking_a_meter_down_is_no_power_outage(utility: Utility) -> None:
+    days = exchange(utility)
+    utility.deliver(
+        {}, meter_id="OLD", events=[Event("OLD", AT, EventCode.POWER_DOWN, CAPTURED)], source="log"
+    )
+    utility.deliver({}, meter_id="NEW", events=[Event("NEW", AT, EventCode.POWER_UP, CAPTURED)], source="log")
+    report = utility.run(FIRST, LAST)
+    assert report.intervals_estimated == 0
+    assert np.array_equal(utility.final(EXCHANGE.day).values, days[EXCHANGE])
+    assert [kind for kind, _ in utility.kinds()] == ["meter_exchange"]
+
+
+def test_an_outage_that_a_meter_did_not_outlive_ends_with_its_installation(utility: Utility) -> None:
+    exchange(utility)
+    down = AT - timedelta(minutes=7)
+    events = [Event("OLD", down, EventCode.POWER_DOWN, CAPTURED)]
+    utility.deliver({}, meter_id="OLD", events=events, source="log")
+    utility.run(FIRST, LAST)
+    (case,) = utility.exceptions.find(kind="power_outage")
+    assert case.detail == "no power from 09:15:00Z to 09:22:00Z, 420 s"
 
 
 def test_gaps_on_both_sides_of_an_exchange_close_with_both_meters(utility: Utility) -> None:
