@@ -3,17 +3,21 @@
     python -m openami.meter.serve FLEET.toml --simulated --port 0 --control-port 0
 
 writes one line of JSON to its standard output when it listens (``host``, ``ports``, ``control_port``) and
-ends on the command ``stop``, on SIGINT or SIGTERM. Rule never to be broken: every clock is the one handed
-in; only `main` takes the system's.
+ends on the command ``stop``, on SIGINT or SIGTERM; with ``--until-eof`` also when its standard input ends,
+as that of a child does whose parent is gone, however it went. Rule never to be broken: every clock is the
+one handed in; only `main` takes the system's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,12 +96,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--simulated", action="store_true", help="time stands at the fleet's start until it is moved"
     )
+    parser.add_argument(
+        "--until-eof",
+        dest="until",
+        action="store_const",
+        const=_input_ended,
+        help="end when the standard input ends",
+    )
     chosen = parser.parse_args(arguments)
     try:
         spec = load_fleet(chosen.fleet)
         clock: Clock = SimulatedClock(spec.start) if chosen.simulated else SystemClock()
         run(
-            spec, clock, host=chosen.host, port=chosen.port, control_port=chosen.control_port, ready=_announce
+            spec,
+            clock,
+            host=chosen.host,
+            port=chosen.port,
+            control_port=chosen.control_port,
+            ready=_announce,
+            until=chosen.until,
         )
     except OpenAmiError as error:
         sys.stderr.write(f"{error}\n")
@@ -113,8 +130,15 @@ def run(
     port: int = 0,
     control_port: int | None = 0,
     ready: Callable[[Serving], None] | None = None,
+    until: Callable[[], object] | None = None,
 ) -> None:
-    """`serve_fleet` in an event loop of its own (uvloop's where there is one), until SIGINT or SIGTERM."""
+    """`serve_fleet` in an event loop of its own (uvloop's where there is one), until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    until:
+        Called in a thread of its own; when it returns, serving ends.
+    """
 
     async def until_signalled() -> None:
         serving = asyncio.ensure_future(
@@ -123,6 +147,10 @@ def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, serving.cancel)
+        if until is not None:
+            # A daemon: a thread that waits for input must not keep the process.
+            watch = threading.Thread(target=_call_after, args=(until, loop, serving.cancel), daemon=True)
+            watch.start()
         await asyncio.wait({serving})
         if not serving.cancelled():
             serving.result()
@@ -138,6 +166,22 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def _call_after(
+    until: Callable[[], object], loop: asyncio.AbstractEventLoop, then: Callable[[], object]
+) -> None:
+    until()
+    with suppress(RuntimeError):  # the loop was closed meanwhile: serving ended for another reason
+        loop.call_soon_threadsafe(then)
+
+
+def _input_ended() -> None:
+    """Wait for the end of the standard input; what comes before it is thrown away."""
+    # Not the buffered stream: its lock, held by a daemon thread, would be in the way at the process's end.
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
 
 
 def _announce(serving: Serving) -> None:
