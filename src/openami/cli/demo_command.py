@@ -26,7 +26,9 @@ def demo(
         Path, typer.Option("--workspace", "-w", help="Folder of the demo; an earlier demo there is replaced.")
     ] = DEMO_FOLDER,
     seed: Annotated[int, typer.Option(help="Of every load curve and every fault.")] = 1,
-    meters: Annotated[int, typer.Option(help="Customers' meters; four area meters besides.", min=48)] = 200,
+    meters: Annotated[
+        int, typer.Option(help="Customers' meters; four area meters besides.", min=48, max=5000)
+    ] = 200,
     days: Annotated[int, typer.Option(help="Days from 2026-10-01 on.", min=28, max=90)] = 35,
     serve: Annotated[bool, typer.Option("--serve", help="Open the console afterwards.")] = False,
     port: Annotated[int, typer.Option(help="Port of the console.", min=0, max=65535)] = 8080,

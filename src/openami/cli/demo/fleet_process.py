@@ -1,4 +1,8 @@
-"""The demo's fleet in a process of its own: started, moved in time over its control channel, stopped."""
+"""The demo's fleet in a process of its own: started, moved in time over its control channel, stopped.
+
+The rule: the fleet never outlives the demo. It holds the read end of a pipe on its standard input and ends
+when that ends, so even a demo that was killed with -9 leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,8 @@ class FleetProcess:
             "openami.meter.serve",
             str(self._file),
             "--simulated",
+            "--until-eof",
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
         assert self._process.stdout is not None
@@ -77,10 +83,15 @@ class FleetProcess:
     async def _command(self, command: dict[str, object]) -> None:
         assert self._reader is not None
         assert self._writer is not None
-        self._writer.write(orjson.dumps(command) + b"\n")
-        await self._writer.drain()
-        line = await self._reader.readline()
-        answer = orjson.loads(line) if line else {"ok": False, "error": "it is gone"}
+        try:
+            self._writer.write(orjson.dumps(command) + b"\n")
+            await self._writer.drain()
+            line = await self._reader.readline()
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise LinkError("the fleet is gone", expected="its message is above")
+        answer = orjson.loads(line)
         if not answer["ok"]:
             raise LinkError(f"the fleet refused: {answer['error']}")
 

@@ -7,7 +7,6 @@ over real sockets.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from openami.cli.demo.fleet_process import FleetProcess
+from openami.cli.demo.folder import claim_folder
 from openami.cli.demo.scenario import Incident, Scenario, make_scenario, master_data, meter_entity
 from openami.cli.demo.summary import closure, detect
 from openami.headend.blocks import frames_evidence
@@ -24,8 +24,8 @@ from openami.headend.collection import CollectionPolicy
 from openami.headend.dlms_tcp import DlmsTcpDriver, LinkSettings
 from openami.mdm.vee.run import VeeReport
 from openami.meter.fleet_spec import MeterSpec
+from openami.meter.serve import fast_loop
 from openami.quantities.clock import SimulatedClock
-from openami.quantities.errors import FormatError
 from openami.quantities.money import money_text
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.readings.door import Batch
@@ -33,13 +33,16 @@ from openami.readings.read_order import ReadOrder
 from openami.readings.register_read import RegisterRead
 from openami.workspace.analysis import area_losses, look_for_theft
 from openami.workspace.collecting import collect, orders_of_day
-from openami.workspace.settings import Settings, read_passwords, write_passwords, write_whole
+from openami.workspace.settings import Settings, read_passwords, write_passwords
+from openami.workspace.upkeep import compact_months
 from openami.workspace.workspace import Workspace
 
-MARK = "demo.json"
 HOST = "127.0.0.1"
 ACTOR = "demo"
 READ_AFTER_MIDNIGHT = timedelta(minutes=10)
+HORIZON_DAYS = 3
+"""No meter of the scenario is silent for more nights."""
+CONCURRENCY = 48
 LINK = LinkSettings(connect_timeout_s=5.0, request_timeout_s=0.6, repeats=0)
 TARIFFS = ("household_tou", "household_tiered", "shop_demand", "pv_net")
 
@@ -73,7 +76,9 @@ class Summary:
     seconds: float
 
 
-def run_demo(folder: Path, *, seed: int, meters: int, days: int, step: Step) -> Summary:
+def run_demo(
+    folder: Path, *, seed: int, meters: int, days: int, step: Step, concurrency: int = CONCURRENCY
+) -> Summary:
     """Run the demo utility and leave its workspace in ``folder``.
 
     Parameters
@@ -84,20 +89,29 @@ def run_demo(folder: Path, *, seed: int, meters: int, days: int, step: Step) -> 
         See `make_scenario`.
     step:
         Called with a name, what is done and of how much.
+    concurrency:
+        Meters read at the same time; what is read does not depend on it.
 
     Raises
     ------
     FormatError
-        The folder holds something that is not a demo.
+        The folder holds something that is not a demo (see `claim_folder`).
+    QuantityError
+        Too few meters or days (see `make_scenario`).
+    LinkError
+        The fleet did not start, or is gone.
     """
     began = time.perf_counter()
     scenario = make_scenario(seed, meters, days)
-    _make_room(folder)
+    claim_folder(folder, f'{{"seed": {seed}, "meters": {meters}, "days": {days}}}\n')
     clock = SimulatedClock(scenario.days[0].start)
     workspace = Workspace.create(folder, Settings(name="Demo", zone=scenario.days[0].zone), clock)
     try:
-        write_whole(folder / MARK, f'{{"seed": {seed}, "meters": {meters}, "days": {days}}}\n')
-        frames = asyncio.run(_live(workspace, clock, scenario, folder, step))
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:
+            frames = runner.run(_live(workspace, clock, scenario, concurrency, step))
+        step("compacting", 0, 1)
+        # A commit a night makes many small files. The first midnight lies in the month of UTC before.
+        compact_months(workspace.store, scenario.first_day - timedelta(days=1), scenario.after)
         step("validating", 0, 1)
         report = workspace.vee().run(scenario.first_day, scenario.after)
         step("billing", 0, 1)
@@ -108,10 +122,12 @@ def run_demo(folder: Path, *, seed: int, meters: int, days: int, step: Step) -> 
 
 
 async def _live(
-    workspace: Workspace, clock: SimulatedClock, scenario: Scenario, folder: Path, step: Step
+    workspace: Workspace, clock: SimulatedClock, scenario: Scenario, concurrency: int, step: Step
 ) -> int:
+    """Live through the days of the scenario; gives the number of frames on the wire."""
+    policy = CollectionPolicy(concurrency=concurrency, attempts=3, retry_pause_s=0.05, group_s=60.0)
     frames = 0
-    async with FleetProcess(scenario.fleet, folder) as fleet:
+    async with FleetProcess(scenario.fleet, workspace.folder) as fleet:
         _open_utility(workspace, scenario, fleet.ports)
         for number, day in enumerate(scenario.days):
             step("reading", number, len(scenario.days))
@@ -122,13 +138,8 @@ async def _live(
             night = day.end + READ_AFTER_MIDNIGHT
             await fleet.advance_to(night)
             clock.advance_to(night)
-            orders = orders_of_day(workspace, day.day, set_clock_beyond_s=60)
-            report = await collect(
-                workspace,
-                orders,
-                policy=CollectionPolicy(concurrency=48, attempts=3, retry_pause_s=0.05, group_s=60.0),
-                link=LINK,
-            )
+            orders = orders_of_day(workspace, day.day, horizon_days=HORIZON_DAYS, set_clock_beyond_s=60)
+            report = await collect(workspace, orders, policy=policy, link=LINK)
             frames += report.frames
             _deliver_again(workspace, [one for one in scenario.redelivered if one.day == day.day])
         step("reading", len(scenario.days), len(scenario.days))
@@ -203,6 +214,16 @@ def _deliver_again(workspace: Workspace, incidents: Sequence[Incident]) -> None:
         workspace.door.put(Batch(source=f"delivered again {incident.meter} {incident.day}", intervals=again))
 
 
+def _customers_meters(workspace: Workspace) -> int:
+    """Meters that hang at customers at the end: without those of the areas and those taken down."""
+    registry = workspace.registry
+    customers = {point.usage_point_id for point in registry.usage_points() if point.kind == "customer"}
+    return sum(
+        installation.usage_point_id in customers and installation.valid_to is None
+        for installation in registry.installations()
+    )
+
+
 def _settle(workspace: Workspace, scenario: Scenario, report: VeeReport, step: Step) -> Summary:
     first, after = scenario.first_day, scenario.after
     agreements = [agreement.agreement_id for agreement in workspace.registry.agreements()]
@@ -218,16 +239,16 @@ def _settle(workspace: Workspace, scenario: Scenario, report: VeeReport, step: S
     rows = closure(workspace, first, after)
     return Summary(
         seed=scenario.fleet.seed,
-        meters=len({meter.meter_id for meter in workspace.registry.meters()}),
+        meters=_customers_meters(workspace),
         days=len(scenario.days),
         intervals_expected=report.intervals_expected,
         intervals_measured=report.intervals_measured,
         intervals_estimated=report.intervals_estimated,
         completeness=round(report.intervals_measured / report.intervals_expected, 6),
         exceptions=workspace.exceptions.counts(),
-        register_advance_wh=sum(advance for _, _, _, advance in rows),
-        final_energy_wh=sum(total for _, _, total, _ in rows),
-        closure_error_wh=max(abs(total - advance) for _, _, total, advance in rows),
+        register_advance_wh=sum(row.advance_wh for row in rows),
+        final_energy_wh=sum(row.final_wh for row in rows),
+        closure_error_wh=max(abs(row.error_wh) for row in rows),
         bills=len(bills),
         billed_wh=sum(bill.energy_wh for bill in bills),
         amount=money_text(sum((bill.total for bill in bills), Fraction(0))),
@@ -247,13 +268,3 @@ def _settle(workspace: Workspace, scenario: Scenario, report: VeeReport, step: S
         first_bill=bills[0].bill_id,
         seconds=0.0,
     )
-
-
-def _make_room(folder: Path) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not (folder / MARK).exists():
-        raise FormatError(
-            "the folder is not empty and no demo made it", where=str(folder), expected="a new folder"
-        )
-    shutil.rmtree(folder)

@@ -8,11 +8,11 @@ summary is made.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from openami.meter.faults import Bypass, DeadMeter, DriftingClock, Fault, LostReplies, Spike
+from openami.meter.faults import Bypass, DeadMeter, DriftingClock, Fault, LostReplies, Outage, Spike
 from openami.meter.fleet_spec import AreaCurve, FleetSpec, MeterSpec, exchange
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.quantities.civil_time import CivilDay, civil_day_of, civil_days
@@ -126,20 +126,28 @@ def make_scenario(seed: int, meters: int, days: int) -> Scenario:
         Incident(spec.meter_id, draw.choice(period[3:-3]).day) for spec in draw.sample(untouched, 3)
     )
     injected["duplicate"] = sorted(redelivered)
+    outage = _outage(draw, period, injected)
     areas = [
         MeterSpec(f"OA2600{9001 + index:06d}", 16 + index, AreaCurve(name), ZONE, digits=9, port_index=1)
         for index, name in enumerate(AREA_NAMES)
     ]
     fitted = [swap.old if spec.meter_id == swap.old.meter_id else spec for spec in customers]
     # The meters hung there before: the first midnight already has its freeze.
-    fleet = FleetSpec(seed, period[0].start - timedelta(days=1), (*fitted, swap.new, *areas), tuple(faults))
-    injected["daylight_saving"] = sorted(
+    everyone = (*fitted, swap.new, *areas)
+    injected["power_outage"] = [
+        Incident(spec.meter_id, _day_of(outage.start))
+        for spec in everyone
+        if _area_of(spec) == outage.area and _hangs_at(spec, outage.start)
+    ]
+    # The day is one of a usage point, whoever hangs there when it ends.
+    injected["daylight_saving"] = [
         Incident(spec.meter_id, day.day)
         for day in period
         if day.seconds != 86_400
-        for spec in fleet.meters
-        if _in_service(spec, day)
-    )
+        for spec in everyone
+        if _hangs_at(spec, day.end)
+    ]
+    fleet = FleetSpec(seed, period[0].start - timedelta(days=1), everyone, (*faults, outage))
     return Scenario(
         fleet, period, swap, redelivered, {kind: sorted(found) for kind, found in injected.items()}
     )
@@ -233,12 +241,12 @@ def _faults(
         injected.setdefault(kind, []).append(Incident(meter.meter_id, day.day))
 
     lost, dead, spiked, drifting, bypassed = chosen[0:4], chosen[4], chosen[5:8], chosen[8], chosen[9]
-    for meter in lost:
-        day = draw.choice(period[2:-3])
-        # Answers of the night's reading are lost for an hour; the next night reads the day again.
-        night = CivilDay(day.day + timedelta(days=1), ZONE)
-        fault = LostReplies(meter.meter_id, night.start, night.start + timedelta(hours=1))
-        inject("lost_replies", fault, meter, night)
+    for pair in (lost[:2], lost[2:]):
+        # Answers of one night's reading are lost for an hour; the next night reads the day again.
+        night = CivilDay(draw.choice(period[2:-3]).day + timedelta(days=1), ZONE)
+        for meter in pair:
+            fault = LostReplies(meter.meter_id, night.start, night.start + timedelta(hours=1))
+            inject("lost_replies", fault, meter, night)
     day = draw.choice(period[10:-6])
     start = day.start + timedelta(hours=6, minutes=20)
     inject("dead_meter", DeadMeter(dead.meter_id, start, start + timedelta(days=2)), dead, day)
@@ -270,6 +278,18 @@ def _exchange(draw: random.Random, spec: MeterSpec, meters: int, period: Sequenc
     return Exchange(usage_point_of(spec), old, new, at)
 
 
+def _outage(
+    draw: random.Random, period: Sequence[CivilDay], injected: Mapping[str, Sequence[Incident]]
+) -> Outage:
+    """An area without supply for 40 minutes, on a day on which nothing else happens."""
+    busy = {incident.day for found in injected.values() for incident in found}
+    busy |= {one.day + timedelta(days=later) for one in injected["dead_meter"] for later in (1, 2)}
+    quiet = [day for day in period[3:-3] if day.day not in busy and day.seconds == 86_400]
+    day = draw.choice(quiet)
+    start = day.start + timedelta(hours=draw.randrange(8, 20), minutes=draw.choice((4, 13, 21, 38)))
+    return Outage(start, start + timedelta(minutes=40), area=draw.choice(AREA_NAMES))
+
+
 def _kind(spec: MeterSpec) -> CurveKind | None:
     return None if isinstance(spec.curve, AreaCurve) else spec.curve.kind
 
@@ -291,6 +311,10 @@ def _day_of(instant: datetime) -> date:
     return civil_day_of(instant, ZONE).day
 
 
-def _in_service(spec: MeterSpec, day: CivilDay) -> bool:
-    begins = spec.installed_at or day.start
-    return begins <= day.start and (spec.removed_at is None or spec.removed_at >= day.end)
+def _area_of(spec: MeterSpec) -> str | None:
+    return spec.curve.area if isinstance(spec.curve, AreaCurve) else spec.area
+
+
+def _hangs_at(spec: MeterSpec, instant: datetime) -> bool:
+    begun = spec.installed_at is None or spec.installed_at < instant
+    return begun and (spec.removed_at is None or spec.removed_at >= instant)

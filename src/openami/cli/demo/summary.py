@@ -7,18 +7,45 @@ separately over the wire.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from openami.cli.demo.scenario import Incident
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.errors import StoreError
 from openami.quantities.obis import REGISTER_OF_INTERVAL, ObisCode
-from openami.readings.register_read import RegisterRead
+from openami.registry.entities import Installation
 from openami.workspace.workspace import Workspace
 
 _ANCHORS = ("freeze", "install", "remove")
+"""Kinds of register reads that speak of the very instant: not those taken some minutes later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Energy of one channel of one usage point: what was made of its intervals, and what its dials say.
+
+    Parameters
+    ----------
+    usage_point_id, channel:
+        Where, and of what.
+    final_wh:
+        Sum of the final intervals.
+    advance_wh:
+        Sum over the meters that hung there of last minus first register read.
+    """
+
+    usage_point_id: str
+    channel: ObisCode
+    final_wh: int
+    advance_wh: int
+
+    @property
+    def error_wh(self) -> int:
+        """Final energy minus advance; 0 where everything is right."""
+        return self.final_wh - self.advance_wh
 
 
 def detect(workspace: Workspace, first_day: date, after: date) -> dict[str, list[Incident]]:
@@ -27,7 +54,8 @@ def detect(workspace: Workspace, first_day: date, after: date) -> dict[str, list
     for case in workspace.exceptions.find():
         if case.meter_id and case.day and first_day <= case.day < after:
             by_kind[case.kind].add(Incident(case.meter_id, case.day))
-    silent = _runs(by_kind["gap"] | by_kind["meter_silent"])
+    # A gap that an outage explains says nothing of the meter.
+    silent = _runs((by_kind["gap"] | by_kind["meter_silent"]) - by_kind["power_outage"])
     unheard = {incident.meter for run in silent for incident in run}
     detected = {
         "lost_replies": {case for case in by_kind["read_failed"] if case.meter not in unheard},
@@ -36,14 +64,15 @@ def detect(workspace: Workspace, first_day: date, after: date) -> dict[str, list
         "clock_drift": _first_by_meter(by_kind["clock_drift"]),
         "duplicate": by_kind["duplicate"],
         "meter_exchange": by_kind["meter_exchange"],
-        "daylight_saving": _changed_days(workspace, first_day, after),
+        "power_outage": by_kind["power_outage"],
+        "daylight_saving": by_kind["daylight_saving"],
         "theft": by_kind["theft"],
     }
     return {kind: sorted(found) for kind, found in detected.items()}
 
 
-def closure(workspace: Workspace, first_day: date, after: date) -> list[tuple[str, ObisCode, int, int]]:
-    """Per usage point and channel: sum of final intervals and advance of its registers, in Wh.
+def closure(workspace: Workspace, first_day: date, after: date) -> list[Closure]:
+    """Final energy beside the advance of the registers, for every usage point and channel.
 
     Raises
     ------
@@ -51,46 +80,42 @@ def closure(workspace: Workspace, first_day: date, after: date) -> list[tuple[st
         A register was not read at the beginning or at the end of a meter's time.
     """
     registry, store = workspace.registry, workspace.store
-    rows = []
-    for point in registry.usage_points():
-        start = CivilDay(first_day, point.zone).start
-        end = CivilDay(after, point.zone).start
-        installations = registry.installations(usage_point_id=point.usage_point_id, start=start, end=end)
-        channels = sorted(
-            {channel for one in installations for channel in registry.meter(one.meter_id).channels}
+    meters = {meter.meter_id: meter for meter in registry.meters()}
+    installed: dict[str, list[Installation]] = defaultdict(list)
+    for installation in registry.installations():
+        installed[installation.usage_point_id].append(installation)
+    finals: Counter[tuple[str, ObisCode]] = Counter()
+    for block in store.final(None, None, first_day, after):
+        finals[block.series_id, block.channel] += block.total
+    points = registry.usage_points()
+    spans = {
+        point.usage_point_id: (CivilDay(first_day, point.zone).start, CivilDay(after, point.zone).start)
+        for point in points
+    }
+    dials = {
+        (read.meter_id, read.register, read.at): read.value
+        for read in store.register_reads(
+            None, None, min(start for start, _ in spans.values()), max(end for _, end in spans.values())
         )
-        for channel in channels:
-            register = REGISTER_OF_INTERVAL[channel]
-            advance = 0
-            for one in installations:
-                begins = max(one.valid_from, start)
-                ends = min(one.valid_to or end, end)
-                reads = store.register_reads([one.meter_id], [register], begins, ends)
-                advance += _value_at(reads, ends, one.meter_id) - _value_at(reads, begins, one.meter_id)
-            blocks = store.final([point.usage_point_id], [channel], first_day, after)
-            rows.append((point.usage_point_id, channel, sum(block.total for block in blocks), advance))
-    return rows
+        if read.kind in _ANCHORS
+    }
 
+    def dial(meter_id: str, register: ObisCode, at: datetime) -> int:
+        if (meter_id, register, at) not in dials:
+            raise StoreError("register was not read", where=f"meter {meter_id} at {at}")
+        return dials[meter_id, register, at]
 
-def _value_at(reads: Iterable[RegisterRead], instant: datetime, meter_id: str) -> int:
-    for read in reads:
-        if read.at == instant and read.kind in _ANCHORS:
-            return read.value
-    raise StoreError("register was not read", where=f"meter {meter_id} at {instant}")
-
-
-def _changed_days(workspace: Workspace, first_day: date, after: date) -> set[Incident]:
-    """Meter days whose stored blocks count more or fewer intervals than 24 hours have."""
-    connection = workspace.store.sql()
-    try:
-        rows = connection.execute(
-            "SELECT DISTINCT series_id, day FROM raw_intervals WHERE day >= ? AND day < ? "
-            'AND len("values") * interval_s <> 86400',
-            [first_day, after],
-        ).fetchall()
-    finally:
-        connection.close()
-    return {Incident(meter, day) for meter, day in rows}
+    advances: Counter[tuple[str, ObisCode]] = Counter()
+    for point_id, (start, end) in spans.items():
+        for one in installed[point_id]:
+            begins, ends = max(one.valid_from, start), min(one.valid_to or end, end)
+            if begins >= ends:
+                continue
+            for channel in meters[one.meter_id].channels:
+                register = REGISTER_OF_INTERVAL[channel]
+                advances[point_id, channel] += dial(one.meter_id, register, ends)
+                advances[point_id, channel] -= dial(one.meter_id, register, begins)
+    return [Closure(*name, finals[name], advances[name]) for name in sorted({*advances, *finals})]
 
 
 def _runs(incidents: Iterable[Incident]) -> list[list[Incident]]:
