@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -24,17 +24,49 @@ from openami.cli.output import (
     stdout,
 )
 from openami.cli.period import billing_period
-from openami.quantities.errors import BillingError
+from openami.quantities.errors import BillingError, FormatError
 from openami.quantities.money import money_text
 from openami.registry.entities import Agreement
 from openami.workspace.workspace import opened
 
 commands = typer.Typer()
+_REFUSED_SHOWN: Final = 10
 
 
 def add_commands(app: typer.Typer) -> None:
     """Put the commands under ``ami``."""
     app.add_typer(commands, name="bill")
+
+
+@commands.callback(invoke_without_command=True)
+def bill(
+    ctx: typer.Context,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    first: Annotated[str | None, typer.Option("--from", help="First civil day.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last civil day, included.")] = None,
+    month: Annotated[
+        str | None, typer.Option(help="A calendar month, as 2026-10, instead of --from and --to.")
+    ] = None,
+    agreement: Annotated[
+        list[str] | None, typer.Option(help="Only these agreements; may be repeated.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bill every agreement that covers the period; or list, show, cancel, renew and verify bills.
+
+    Example: ami bill --month 2026-10
+    """
+    if ctx.invoked_subcommand is None:
+        run(workspace, first, last, month, agreement, json)
+        return
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise FormatError(
+                f"{parameter.opts[0]} stands before {ctx.invoked_subcommand}",
+                where="ami bill",
+                expected=f"`ami bill {ctx.invoked_subcommand} {parameter.opts[0]} ...`",
+            )
 
 
 @commands.command("run")
@@ -50,7 +82,10 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Bill every agreement that covers the period. Those that cannot be billed are listed (exit code 1).
+    """Bill every agreement that covers the period; the same as `ami bill` with a period.
+
+    An agreement that begins or ends inside the period is billed for its own days. Those that cannot be
+    billed are listed (exit code 1).
 
     Example: ami bill run --month 2026-10
     """
@@ -68,7 +103,6 @@ def run(
             )
         bills: list[Bill] = []
         refused: list[Refused] = []
-        # An agreement that begins or ends inside the period is billed for its own days.
         for (begins, ends), ids in _by_period(agreements, start, end).items():
             before = len(bills) + len(refused)
             report = utility.bills.bill_many(
@@ -87,8 +121,10 @@ def run(
         )
     else:
         _table("bills", bills)
-        for one in refused:
+        for one in refused[:_REFUSED_SHOWN]:
             stderr.print(f"not billed: {one.error}", style="red", markup=False, soft_wrap=True)
+        if len(refused) > _REFUSED_SHOWN:
+            stderr.print(f"... and {len(refused) - _REFUSED_SHOWN} more (--json names them all)")
     if refused:
         raise typer.Exit(1)
 

@@ -17,11 +17,13 @@ from openami.cli.output import (
     print_json,
     print_table,
     progress,
+    stdout,
 )
 from openami.cli.period import civil_day
 from openami.headend.collection import CollectionPolicy
 from openami.headend.dlms_tcp import LinkSettings
 from openami.quantities.civil_time import civil_day_of
+from openami.quantities.errors import FormatError, RegistryError
 from openami.workspace.collecting import HORIZON_DAYS, collect, orders_of_day
 from openami.workspace.workspace import Workspace, opened
 
@@ -42,12 +44,14 @@ def collect_command(
     timeout: Annotated[float, typer.Option(help="Seconds a meter may take for an answer.", min=0.05)] = 10.0,
     json: JsonOption = False,
 ) -> None:
-    """Read the load profiles, freezes and registers of all meters; gaps of earlier days are filled.
+    """Read the load profiles, freezes, registers and events of all meters; gaps of earlier days are filled.
+
+    Exit code 1 when a meter could not be read; it is asked again the next time.
 
     Example: ami collect --day 2026-10-25
     """
     with opened(workspace) as utility, progress("reading meters") as advance:
-        wanted = civil_day(day, "--day") if day else _yesterday(utility)
+        wanted = _day(utility, day)
         orders = orders_of_day(utility, wanted, horizon_days=horizon)
         policy = CollectionPolicy(concurrency=concurrency, attempts=attempts)
         report = asyncio.run(
@@ -57,9 +61,22 @@ def collect_command(
         )
     if json:
         print_json({"day": wanted, **asdict(report)})
+    elif not orders:
+        stdout.print(f"nothing to read: {wanted} and the {horizon} days before it are complete")
     else:
         print_facts(
-            f"read {wanted}", {key: value for key, value in asdict(report).items() if key != "failures"}
+            f"read {wanted}",
+            {
+                "meters asked": report.meters,
+                "read": report.read,
+                "read at a later attempt": report.retried,
+                "not read": report.failed,
+                "intervals": report.intervals,
+                "frames": report.frames,
+                "delivered before": report.duplicates,
+                "conflicts": report.conflicts,
+                "seconds": report.seconds,
+            },
         )
         if report.failures:
             print_table(
@@ -71,5 +88,17 @@ def collect_command(
         raise typer.Exit(1)
 
 
-def _yesterday(utility: Workspace) -> date:
-    return civil_day_of(utility.clock.now(), utility.settings.zone).day - timedelta(days=1)
+def _day(utility: Workspace, text: str | None) -> date:
+    """The day asked for, yesterday without; it has begun, and somebody can be asked."""
+    if not any(meter.host for meter in utility.registry.meters()):
+        raise RegistryError(
+            "no meter of the registry has an address",
+            expected="`ami import` of a site file with hosts and ports",
+        )
+    today = civil_day_of(utility.clock.now(), utility.settings.zone).day
+    if text is None:
+        return today - timedelta(days=1)
+    wanted = civil_day(text, "--day")
+    if wanted > today:
+        raise FormatError(f"{wanted} has not begun", where="--day", expected=f"{today} or a day before")
+    return wanted

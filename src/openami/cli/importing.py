@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from rich.text import Text
 
 from openami.cli.output import (
     DEFAULT_WORKSPACE,
@@ -16,9 +18,12 @@ from openami.cli.output import (
     progress,
     stderr,
 )
-from openami.mdm.formats import Mapping, Policy, Severity
+from openami.mdm.formats import Diagnostic, Mapping, Policy, Severity
+from openami.quantities.errors import FormatError, OpenAmiError, RegistryError
 from openami.workspace.importing import FileReport, Keeping, files_below, import_file
 from openami.workspace.workspace import opened
+
+_SHOWN_OF_A_KIND: Final = 5
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -46,24 +51,29 @@ def import_(
 ) -> None:
     """Import readings, or master data from a site file. A broken file is refused whole (exit code 2).
 
-    Example: ami import readings/*.csv --mapping ausgrid --zone Australia/Sydney
+    The format is recognised; a CSV or Parquet table needs a mapping of its columns.
+
+    Example: ami import october.csv --mapping ausgrid --zone Australia/Sydney
+    Example: ami import site.toml
     """
+    if missing := [path for path in files if not path.exists()]:
+        raise FormatError("there is no such file", where=", ".join(map(str, missing)))
     chosen = Mapping.load(mapping) if mapping else None
     paths = files_below(files)
+    if not paths:
+        raise FormatError("there are no files to import", where=", ".join(map(str, files)))
     reports: list[FileReport] = []
+    policy = Policy.TOLERANT if tolerant else Policy.STRICT
+    keeping = Keeping.GOOD_PARTS if keep_good else Keeping.NOTHING
     with opened(workspace) as utility, progress("importing") as advance:
         for index, path in enumerate(paths):
             advance(index, len(paths))
-            reports.append(
-                import_file(
-                    utility,
-                    path,
-                    policy=Policy.TOLERANT if tolerant else Policy.STRICT,
-                    keeping=Keeping.GOOD_PARTS if keep_good else Keeping.NOTHING,
-                    mapping=chosen,
-                    zone=zone,
-                )
-            )
+            try:
+                report = import_file(utility, path, policy=policy, keeping=keeping, mapping=chosen, zone=zone)
+            except (FormatError, RegistryError) as error:
+                # One file that cannot be read does not hide what became of the others.
+                report = _refused(path, error)
+            reports.append(report)
         advance(len(paths), len(paths))
     if json:
         print_json({"files": reports, "ok": all(report.ok for report in reports)})
@@ -71,6 +81,12 @@ def import_(
         _show(reports)
     if not all(report.ok for report in reports):
         raise typer.Exit(2)
+
+
+def _refused(path: Path, error: OpenAmiError) -> FileReport:
+    place = f"{error.where}: " if error.where and error.where != str(path) else ""
+    fault = Diagnostic(None, Severity.ERROR, "refused", f"{place}{error.message}", error.expected)
+    return FileReport(path.name, "unknown", False, 0, 0, 0, 0, 0, 0, None, (fault,))
 
 
 def _show(reports: list[FileReport]) -> None:
@@ -86,11 +102,23 @@ def _show(reports: list[FileReport]) -> None:
         ],
     )  # fmt: skip
     for report in reports:
+        shown: Counter[str] = Counter()
         for fault in report.diagnostics:
-            place = f"{report.file}, line {fault.line}" if fault.line else report.file
-            style = "red" if fault.severity is Severity.ERROR else "yellow"
-            expected = f" (expected: {fault.expected})" if fault.expected else ""
-            stderr.print(
-                f"{fault.severity.value.lower()}: {place}: {fault.message}{expected}",
-                style=style, markup=False, soft_wrap=True,
-            )  # fmt: skip
+            shown[fault.code] += 1
+            if shown[fault.code] <= _SHOWN_OF_A_KIND:
+                _show_fault(report.file, fault)
+        for code, count in shown.items():
+            if count > _SHOWN_OF_A_KIND:
+                more = f"... and {count - _SHOWN_OF_A_KIND} more of this kind ({code}; --json lists them all)"
+                stderr.print(f"{report.file}: {more}", markup=False, soft_wrap=True)
+
+
+def _show_fault(file: str, fault: Diagnostic) -> None:
+    place = f"{file}, line {fault.line}" if fault.line else file
+    times = f", {fault.count} times" if fault.count > 1 else ""
+    expected = f" (expected: {fault.expected})" if fault.expected else ""
+    style = "red" if fault.severity is Severity.ERROR else "yellow"
+    stderr.print(
+        Text.assemble((f"{fault.severity.value}: ", style), f"{place}{times}: {fault.message}{expected}"),
+        soft_wrap=True,
+    )

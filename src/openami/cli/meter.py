@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +12,12 @@ from openami.cli.output import JsonOption, print_json, stderr
 from openami.meter.fleet_spec import AreaCurve, FleetSpec, MeterSpec, load_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.serve import Serving, run
+from openami.quantities.civil_time import midnight, zone_of
 from openami.quantities.clock import Clock, SimulatedClock, SystemClock
 from openami.quantities.errors import FormatError
 from openami.workspace.settings import write_whole
 
-commands = typer.Typer(no_args_is_help=True, help="Software meters.")
+commands = typer.Typer(help="Software meters on the wire.\n\nExample: ami meter serve --meters 10")
 DAYS_BEFORE = 3
 _MODELS = ", ".join(kind.value for kind in CurveKind if kind is not CurveKind.CONSTANT)
 
@@ -85,9 +86,8 @@ def _fleet(model: str, meters: int, zone: str, seed: int) -> FleetSpec:
             where="--model",
             expected=_MODELS,
         ) from None
-    start = (datetime.now(UTC) - timedelta(days=DAYS_BEFORE)).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
+    today = datetime.now(zone_of(zone)).date()
+    start = midnight(today - timedelta(days=DAYS_BEFORE), zone)
     return FleetSpec(
         seed,
         start,
@@ -110,7 +110,7 @@ def site_text(spec: FleetSpec, serving: Serving) -> str:
         area = isinstance(meter.curve, AreaCurve)
         channels = ["1-0:1.29.0", "1-0:2.29.0"] if meter.exports else ["1-0:1.29.0"]
         begins = (meter.installed_at or spec.start).isoformat()
-        ends = f'\nvalid_to = "{meter.removed_at.isoformat()}"' if meter.removed_at else ""
+        ends = f"\nvalid_to = {meter.removed_at.isoformat()}" if meter.removed_at else ""
         lines.append(f"""
 [[meter]]
 id = "{meter.meter_id}"
@@ -132,6 +132,6 @@ kind = "{"area" if area else "customer"}"
 [[installation]]
 meter = "{meter.meter_id}"
 usage_point = "UP-{meter.meter_id}"
-valid_from = "{begins}"{ends}
+valid_from = {begins}{ends}
 """)
     return "\n".join(lines)

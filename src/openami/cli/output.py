@@ -64,28 +64,28 @@ def print_json(document: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people; numbers to the right."""
+    """A table for people; numbers to the right, columns that say nothing left out."""
     cells = [[_text(cell) for cell in row] for row in rows]
     stdout.print(Text(title, style="bold"))
     if not cells:
         stdout.print("  none")
         return
-    table = Table(box=box.SIMPLE_HEAD, header_style="", pad_edge=False, padding=(0, 1))
-    for index, column in enumerate(columns):
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, padding=(0, 2, 0, 0))
+    shown = [index for index in range(len(columns)) if any(row[index] for row in cells)]
+    for index in shown:
         numeric = all(_numeric(row[index]) for row in cells)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(columns[index], justify="right" if numeric else "left", overflow="fold")
     for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(row[index]) for index in shown))
     stdout.print(table)
 
 
 def print_facts(title: str, facts: Mapping[str, object]) -> None:
     """Names and values for people."""
     stdout.print(Text(title, style="bold"))
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        table.add_row(Text(f"  {name}", style="dim"), Text(_text(value)))
-    stdout.print(table)
+        stdout.print(Text.assemble((f"  {name:<{width}}  ", "dim"), _text(value)), soft_wrap=True)
 
 
 def print_error(
@@ -126,7 +126,13 @@ def _text(cell: object) -> str:
         return ""
     if isinstance(cell, float):
         return f"{cell:,.3f}"
-    if isinstance(cell, int) and not isinstance(cell, bool):
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, list | tuple):
+        return ", ".join(map(_text, cell))
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M:%S %Z}"
+    if isinstance(cell, int):
         return f"{cell:,}"
     return str(cell)
 

@@ -25,7 +25,9 @@ from openami.workspace.agreements import assign_tariff
 from openami.workspace.settings import write_whole
 from openami.workspace.workspace import opened
 
-commands = typer.Typer(no_args_is_help=True, help="Check, add, assign and list tariffs.")
+commands = typer.Typer(
+    help="Check, record, assign and list tariffs.\n\nExample: ami tariff check household.toml"
+)
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -18,6 +18,7 @@ from openami.cli.output import (
 )
 from openami.cli.period import period_of
 from openami.workspace.upkeep import compact_closed_months
+from openami.workspace.validation import Stretch, stretches, validate
 from openami.workspace.workspace import opened
 
 
@@ -34,11 +35,15 @@ def vee(
 ) -> None:
     """Validate and estimate: raw readings become final ones, findings become exceptions.
 
+    Without days, everything that has been read. Run again, it changes only what late readings change.
+
     Example: ami vee --from 2026-10-01 --to 2026-10-31
     """
     with opened(workspace) as utility, progress("validating") as advance:
         start, end = period_of(utility, first, last)
-        report = utility.vee().run(start, end, progress=advance)
+        # Without days, nobody is expected to have readings beyond their own last one.
+        wanted = stretches(utility) if first is None and last is None else [Stretch(start, end, None)]
+        report = validate(utility, wanted, advance)
         compact_closed_months(utility.store, start, end)
     document = {
         "first_day": start,
@@ -57,6 +62,18 @@ def vee(
     if json:
         print_json(document)
         return
-    print_facts("validated", {key: value for key, value in document.items() if key != "exceptions"})
+    completeness = report.intervals_measured / max(report.intervals_expected, 1)
+    print_facts(
+        f"validated {start} to {end - timedelta(days=1)}",
+        {
+            "rule pack": report.pack_id,
+            "final days": report.days,
+            "intervals expected": report.intervals_expected,
+            "measured": report.intervals_measured,
+            "estimated": report.intervals_estimated,
+            "completeness": f"{100 * completeness:.3f} %",
+            "as of commit": report.seq,
+        },
+    )
     if report.exceptions:
-        print_table("exceptions", ("reason", "cases"), sorted(report.exceptions.items()))
+        print_table("exceptions", ("kind", "cases"), sorted(report.exceptions.items()))

@@ -66,7 +66,11 @@ def assign_tariff(
         if account_id not in accounts:
             entities += [Customer(account_id, account_id), Account(account_id, account_id, currency)]
         agreement = Agreement(
-            f"{point.usage_point_id}/{first_day}", account_id, point.usage_point_id, tariff_id, first_day
+            f"{point.usage_point_id}-{first_day:%Y%m%d}",
+            account_id,
+            point.usage_point_id,
+            tariff_id,
+            first_day,
         )
         entities.append(agreement)
         made.append(agreement)
