@@ -28,6 +28,7 @@ class ServedFleet:
     fleet: Fleet
     clock: SimulatedClock
     ports: list[int]
+    server: FleetServer
 
     def orders(self, start: datetime = START, end: datetime | None = None, **changes) -> list[ReadOrder]:
         """One order per meter for everything from ``start`` to ``end`` (now)."""
@@ -79,7 +80,7 @@ async def serving(spec: FleetSpec, hours: float) -> AsyncIterator[ServedFleet]:
     clock.advance(timedelta(hours=hours))
     server = FleetServer(fleet)
     try:
-        yield ServedFleet(fleet, clock, await server.start("127.0.0.1"))
+        yield ServedFleet(fleet, clock, await server.start("127.0.0.1"), server)
     finally:
         await server.close()
 

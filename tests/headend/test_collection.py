@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -307,3 +308,44 @@ async def test_no_orders_make_an_empty_report(serve, store):
     async with serve(1) as served:
         report = await collector(store, served).collect([])
     assert (report.meters, report.read, report.batches, store.seq) == (0, 0, 0, 0)
+
+
+class SlowDoor:
+    """A store that takes its time, and knows when a put is under way."""
+
+    def __init__(self, store):
+        self._store, self.under_way = store, 0
+
+    def put(self, batch):
+        self.under_way += 1
+        assert self.under_way == 1
+        time.sleep(0.05)
+        receipt = self._store.put(batch)
+        self.under_way -= 1
+        return receipt
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2])
+async def test_a_collection_cancelled_in_the_middle_leaves_whole_meters_and_no_connection(
+    serve, store, stored_intervals, after_s
+):
+    async with serve(12) as served:
+        orders, end, door = served.orders(), served.clock.now(), SlowDoor(store)
+        collecting = collector(door, served, concurrency=4, group_meters=2).collect(orders)
+        running = asyncio.create_task(collecting)
+        await asyncio.sleep(after_s)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert door.under_way == 0
+        for _ in range(100):
+            if not served.server.open_connections:
+                break
+            await asyncio.sleep(0.01)
+        assert served.server.open_connections == 0
+        for meter_id in store.series_ids("raw"):
+            assert stored_intervals(store, meter_id, START, end) == served.held(meter_id, START, end)
+            kinds = {read.kind for read in store.register_reads([meter_id], None, START, end)}
+            assert kinds == {"freeze", "current"}
+        assert (await collector(store, served).collect(orders)).read == 12
+        assert len(store.series_ids("raw")) == 12

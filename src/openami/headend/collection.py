@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -33,8 +34,9 @@ from openami.quantities.errors import (
     OpenAmiError,
     ProtocolError,
     QuantityError,
+    StoreError,
 )
-from openami.readings.door import Batch, Door
+from openami.readings.door import Batch, Door, Receipt
 from openami.readings.event import Event, EventCode
 from openami.readings.evidence import Evidence
 from openami.readings.read_order import ReadOrder
@@ -326,7 +328,7 @@ class Collector:
             group, more = await self._next_group(finished)
             batch = merge_batches([outcome.batch for outcome in group], "headend")
             if not batch.empty:
-                receipt = await asyncio.to_thread(self._door.put, batch)
+                receipt = await self._put(batch)
                 tally.batches += 1
                 tally.duplicates += receipt.duplicates
                 tally.conflicts += len(receipt.conflicts)
@@ -334,6 +336,16 @@ class Collector:
                 tally.acknowledge(outcome)
             if self._progress is not None and group:
                 self._progress(tally.read + len(tally.failures), tally.meters)
+
+    async def _put(self, batch: Batch) -> Receipt:
+        """Put through the Door; a collection that is cancelled ends when the put under way has ended."""
+        putting = asyncio.ensure_future(asyncio.to_thread(self._door.put, batch))
+        try:
+            return await asyncio.shield(putting)
+        except asyncio.CancelledError:
+            with suppress(StoreError):
+                await putting
+            raise
 
     async def _next_group(self, finished: asyncio.Queue[_Outcome | None]) -> tuple[list[_Outcome], bool]:
         """Finished meters for one put, and whether more may come."""
