@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +132,49 @@ def test_batch_id_is_the_content_whatever_the_order() -> None:
     forward, backward = Batch("wire", events=tuple(events)), Batch("wire", events=tuple(reversed(events)))
     assert forward.batch_id == backward.batch_id
     assert forward.batch_id != Batch("wire", events=tuple(events[:2])).batch_id
+
+
+DAY = CivilDay(date(2026, 7, 1), "Europe/Berlin")
+EDGE = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14)))
+
+
+def a_block(**changes: Any) -> IntervalBlock:
+    fields = {"series_id": "M", "values": np.zeros(24, np.int64), "captured_at": NOON} | changes
+    return IntervalBlock(channel=IMPORT_INTERVAL, day=DAY, interval_s=3600, quantum=WH, **fields)
+
+
+def a_read(**changes: Any) -> RegisterRead:
+    fields = {"meter_id": "M", "at": NOON, "value": 1, "captured_at": NOON} | changes
+    return RegisterRead(register=IMPORT_ENERGY, quantum=WH, **fields)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: a_block(series_id="\ud800"),
+        lambda: a_block(status=np.full(24, -8, np.int32)),
+        lambda: a_block(status=np.full(24, 7, np.int32)),
+        lambda: a_block(anchor_start=2**63),
+        lambda: a_block(failed_checks=2**63),
+        lambda: a_block(captured_at=EDGE),
+        lambda: a_read(value=1.5),
+        lambda: a_read(value=2**63),
+        lambda: a_read(kind="guessed"),
+        lambda: a_read(status=2**31),
+        lambda: a_read(at=EDGE),
+        lambda: a_read(reached_at=NOON.replace(tzinfo=None)),
+        lambda: a_read(meter_id="\ud800"),
+        lambda: Event("M", NOON, 2**31, NOON),
+        lambda: Event("M", NOON, 1, NOON, "\ud800"),
+        lambda: Evidence("file", "\ud800", "line 1", b"", "", NOON),
+        lambda: Batch("\ud800"),
+    ],
+)
+def test_what_cannot_be_stored_is_not_made(make: Callable[[], object]) -> None:
+    with pytest.raises(QuantityError):
+        make()
+
+
+def test_a_maximum_has_one_id_in_whatever_zone_its_time_is_written() -> None:
+    there = NOON.astimezone(timezone(timedelta(hours=2)))
+    assert a_read(reached_at=there).read_id == a_read(reached_at=NOON).read_id

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from openami.readings.content_id import content_bytes
 from openami.readings.event import Event
 from openami.readings.evidence import Evidence
 from openami.readings.interval_block import IntervalBlock
@@ -29,7 +30,7 @@ class Batch:
 
     def __post_init__(self) -> None:
         if not self.batch_id:
-            digest = hashlib.sha256(self.source.encode())
+            digest = hashlib.sha256(content_bytes(self.source))
             for identity in sorted(
                 [block.block_id for block in self.intervals]
                 + [read.read_id for read in self.register_reads]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 
 import pyarrow as pa
 
 from openami.quantities.errors import QuantityError
+from openami.readings.content_id import content_bytes, utc_text
 
 EVENT_SCHEMA = pa.schema(
     [
@@ -64,12 +65,13 @@ class Event:
     event_id: str = field(default="")
 
     def __post_init__(self) -> None:
-        if self.at.tzinfo is None or self.captured_at.tzinfo is None:
-            raise QuantityError("naive time in an event", expected="timezone-aware")
+        if not 0 <= self.code < 2**31:
+            raise QuantityError(f"event code {self.code}", expected="0 .. 2147483647")
+        at = utc_text(self.at, "time of an event")
+        utc_text(self.captured_at, "capture time")
         if not self.event_id:
-            head = (self.meter_id, self.at.astimezone(UTC).isoformat(), self.code, self.detail)
-            digest = hashlib.sha256("|".join(map(str, head)).encode()).hexdigest()[:24]
-            object.__setattr__(self, "event_id", digest)
+            head = content_bytes(self.meter_id, at, self.code, self.detail)
+            object.__setattr__(self, "event_id", hashlib.sha256(head).hexdigest()[:24])
 
     @property
     def facts(self) -> dict[str, str]:

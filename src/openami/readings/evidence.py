@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 import pyarrow as pa
 
 from openami.quantities.errors import QuantityError
+from openami.readings.content_id import content_bytes, utc_text
 
 EVIDENCE_SCHEMA = pa.schema(
     [
@@ -61,12 +62,10 @@ class Evidence:
     def __post_init__(self) -> None:
         if self.kind not in ("frames", "file"):
             raise QuantityError(f"unknown kind of evidence {self.kind!r}", expected="frames or file")
-        if self.captured_at.tzinfo is None:
-            raise QuantityError("naive time in evidence", expected="timezone-aware")
+        captured = utc_text(self.captured_at, "capture time")
         if not self.evidence_id:
             digest = hashlib.sha256(self.content)
-            head = (self.kind, self.source, self.locator, self.sha256)
-            digest.update("|".join((*head, self.captured_at.astimezone(UTC).isoformat())).encode())
+            digest.update(content_bytes(self.kind, self.source, self.locator, self.sha256, captured))
             object.__setattr__(self, "evidence_id", digest.hexdigest()[:24])
 
 

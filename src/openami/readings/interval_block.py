@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ import pyarrow as pa
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.errors import QuantityError
 from openami.quantities.obis import ObisCode
-from openami.quantities.status import MISSING, VALID, is_missing
+from openami.quantities.status import MISSING, VALID, Quality, is_missing
 from openami.quantities.units import Quantum, Unit
+from openami.readings.content_id import INT64, content_bytes, utc_text
 
 Counts = npt.NDArray[np.int64]
 StatusIds = npt.NDArray[np.int32]
@@ -87,6 +88,12 @@ class IntervalBlock:
         Who made this version, by which rule, and why; None for plain reads.
     version, seq:
         Given by the store: 1, 2, ... per (series, channel, day), and the commit sequence.
+
+    Raises
+    ------
+    QuantityError
+        Shape or type of values or status are not the day's, a status id is none, a count does not fit 64
+        bits, or the capture time is naive.
     """
 
     series_id: str
@@ -121,8 +128,15 @@ class IntervalBlock:
                 f"status of {self.status.dtype} {self.status.shape} for {self.series_id} on {self.day.day}",
                 expected=f"int32 ({expected},)",
             )
-        if self.captured_at.tzinfo is None:
-            raise QuantityError(f"naive capture time {self.captured_at}", expected="timezone-aware")
+        utc_text(self.captured_at, "capture time")
+        if self.status is not None and ((self.status < 0) | (self.status & 7 > max(Quality))).any():
+            raise QuantityError(
+                f"a status id that is none, for {self.series_id!r} on {self.day.day}",
+                expected="ids of openami.quantities.status",
+            )
+        for count in (self.anchor_start, self.anchor_end, self.failed_checks):
+            if count is not None and count not in INT64:
+                raise QuantityError(f"{count} does not fit 64 bits, for {self.series_id!r} on {self.day.day}")
         if self.status is not None and not self.status.any():
             object.__setattr__(self, "status", None)
         if self.status is not None:
@@ -134,12 +148,12 @@ class IntervalBlock:
 
     def _content_id(self) -> str:
         digest = hashlib.sha256()
-        head = (
+        head = content_bytes(
             self.series_id, self.channel, self.day.day.isoformat(), self.day.zone, self.interval_s,
             self.quantum, self.anchor_start, self.anchor_end, self.failed_checks, self.evidence_id,
-            self.sources, self.captured_at.astimezone(UTC).isoformat(), self.rule, self.actor, self.why,
+            self.sources, utc_text(self.captured_at, "capture time"), self.rule, self.actor, self.why,
         )  # fmt: skip
-        digest.update("|".join(map(str, head)).encode())
+        digest.update(head)
         digest.update(self.values.tobytes())
         digest.update(b"" if self.status is None else self.status.tobytes())
         return digest.hexdigest()[:24]

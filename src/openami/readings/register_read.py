@@ -11,12 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 
 from openami.quantities.errors import QuantityError
 from openami.quantities.obis import ObisCode
-from openami.quantities.status import VALID
+from openami.quantities.status import VALID, Status
 from openami.quantities.units import Quantum, Unit
+from openami.readings.content_id import INT64, content_bytes, utc_text
+
+KINDS = ("freeze", "current", "install", "remove", "file")
 
 REGISTER_SCHEMA = pa.schema(
     [
@@ -61,6 +65,11 @@ class RegisterRead:
         For maxima: when the maximum occurred.
     status:
         Status id.
+
+    Raises
+    ------
+    QuantityError
+        The value is no integer of 64 bits, a time is naive, or kind or status is not known.
     """
 
     meter_id: str
@@ -77,16 +86,21 @@ class RegisterRead:
     read_id: str = field(default="")
 
     def __post_init__(self) -> None:
-        if self.at.tzinfo is None or self.captured_at.tzinfo is None:
-            raise QuantityError("naive time in a register read", expected="timezone-aware")
+        place = f"read of {self.register} of meter {self.meter_id!r}"
+        if not isinstance(self.value, int | np.integer) or self.value not in INT64:
+            raise QuantityError(f"value {self.value!r}", where=place, expected="an integer of 64 bits")
+        if self.kind not in KINDS:
+            raise QuantityError(f"kind {self.kind!r}", where=place, expected=", ".join(KINDS))
+        Status.from_id(self.status)
+        at, captured = utc_text(self.at, "time of a read"), utc_text(self.captured_at, "capture time")
+        if self.reached_at is not None:
+            utc_text(self.reached_at, "time of a maximum")
         if not self.read_id:
-            head = (
-                self.meter_id, self.register, self.at.astimezone(UTC).isoformat(), self.quantum, self.value,
-                self.kind, self.reached_at, self.status, self.evidence_id,
-                self.captured_at.astimezone(UTC).isoformat(),
+            head = content_bytes(
+                self.meter_id, self.register, at, self.quantum, self.value, self.kind,
+                self.reached_at and self.reached_at.astimezone(UTC), self.status, self.evidence_id, captured,
             )  # fmt: skip
-            digest = hashlib.sha256("|".join(map(str, head)).encode()).hexdigest()[:24]
-            object.__setattr__(self, "read_id", digest)
+            object.__setattr__(self, "read_id", hashlib.sha256(head).hexdigest()[:24])
 
 
 def reads_to_table(reads: Iterable[RegisterRead]) -> pa.Table:
