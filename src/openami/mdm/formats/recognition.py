@@ -23,6 +23,7 @@ from openami.mdm.formats.espi_read import read_espi
 from openami.mdm.formats.mapping import Mapping
 from openami.mdm.formats.nem12_read import read_nem12
 from openami.mdm.formats.nem13_read import read_nem13
+from openami.mdm.formats.own_tables import is_own_table, read_own_table
 from openami.mdm.formats.table_read import read_table
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError
@@ -143,6 +144,8 @@ def _read_one(
         return _unreadable(
             source, digest, "empty_file", "the file is empty", "NEM12, NEM13, ESPI, CSV or Parquet"
         )
+    if mapping is None and is_own_table(data):
+        return read_own_table(data, source, policy=policy, captured_at=captured_at, sha256=digest)
     if mapping is None and form in ("csv", "parquet"):
         message = f"a {form} table cannot be read without a mapping"
         return _unreadable(source, digest, "no_mapping", message, "a mapping of its columns (TOML)")
@@ -162,6 +165,8 @@ def _read_one(
             f"the file is {form}",
             f"{mapping.format}, as mapping {mapping.name} says",
         )
+    if zone is not None:
+        mapping = mapping.model_copy(update={"zone": zone})
     return read_table(data, source, mapping=mapping, policy=policy, captured_at=captured_at, sha256=digest)
 
 

@@ -17,8 +17,10 @@ from openami.mdm.formats.nem12_write import decimal_texts
 from openami.quantities.status import Status
 from openami.readings.interval_block import IntervalBlock, blocks_to_table
 
-CSV_HEADER = "series,channel,start,interval_s,value,unit,status"
-"""Columns of `csv_write`: ``start`` is UTC, ``value`` in the unit, ``status`` as ``A``, ``S14`` or ``N``."""
+CSV_HEADER = "series,channel,start,interval_s,value,unit,status,zone"
+"""Columns of `csv_write`: ``start`` is UTC, ``value`` in the unit, ``status`` as ``A``, ``S14`` or ``N``.
+
+``zone`` is the one whose civil days the readings are kept in."""
 
 
 def csv_write(blocks: Iterable[IntervalBlock]) -> bytes:
@@ -41,7 +43,7 @@ def csv_write(blocks: Iterable[IntervalBlock]) -> bytes:
         for index, text in enumerate(texts):
             value = "" if missing[index] else text
             at = (start + index * step).isoformat(sep="T", timespec="seconds")
-            out.write(f"{head}{at}Z,{block.interval_s},{value}{tail}{names[ids[index]]}\n")
+            out.write(f"{head}{at}Z,{block.interval_s},{value}{tail}{names[ids[index]]},{block.day.zone}\n")
     return out.getvalue().encode("utf-8")
 
 
