@@ -71,6 +71,8 @@ def create_app(workspace: Workspace) -> Starlette:
 
     async def on_refusal(request: Request, error: Exception) -> Response:
         status, why = _refusal(error)
+        if status >= 500:
+            logger.error("%s failed: %s", request.url.path, error)
         return await asyncio.to_thread(pages.refuse, request, status, why)
 
     async def on_failure(request: Request, error: Exception) -> Response:
@@ -100,12 +102,15 @@ def _threaded(pages: Pages, page: Page) -> Callable[[Request], object]:
 
 
 def _refusal(error: Exception) -> tuple[int, str]:
-    """Status and reason: what is not there is 404, what cannot be understood 400, the rest 500."""
+    """Status and reason: what is not there is 404, what cannot be understood 400, the rest 500.
+
+    The reason of the last may name files of the server: it is for its log alone.
+    """
     if isinstance(error, HTTPException):
         return error.status_code, "" if error.status_code == 404 else error.detail
     if isinstance(error, QuantityError):
         return 400, error.message
-    return (404, error.message) if isinstance(error, _UNKNOWN) else (500, str(error))
+    return (404, error.message) if isinstance(error, _UNKNOWN) else (500, "")
 
 
 class _SecurityHeaders:

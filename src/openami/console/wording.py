@@ -38,6 +38,7 @@ SENTENCES = (
     "the same day delivered again at sequence {seq}",
     "batch {batch} delivered again, stored at sequence {seq}",
     "{what}; counts: {kept}",
+    "{channel} {day}: {count} of {expected} intervals differ, first at {at}: {one} != {other} ({unit})",
     "{mean} a day over {window} days, {ratio} of the {length} days before ({usual})",
     "losses of {area} follow this load since {day}: {percent} % of it unmetered, about {energy} Wh, "
     "significance {significance}",
@@ -54,12 +55,13 @@ SENTENCES = (
     "seconds={seconds}",
     "expected={expected};found={found}",
     "{link}: no answer within {seconds} s",
-    "{link}: {why}",
     # finals
     "{count} intervals estimated",
+    "nearest equivalent day of {days}",
+    "like day average of {days}",
+    "previous days of {days}",
+    "following days of {days}",
     # traces of bills: openami.billing.explain
-    "{definition} of {channel}, {rate}",
-    "{definition} of {channel}",
     "version {version} of meter {meter}",
     "version {version} of {point}",
     "block {block} is not in the store",
@@ -68,11 +70,41 @@ SENTENCES = (
     "tariff from {day}",
     "{tariff} version {version}",
     "{rate} of calendar {calendar}",
-    # lines of bills
+    "line {number}",
+    "lines {number}",
+    "interval {number}: {value}",
+    # lines of bills: openami.billing
     "days x price",
+    "months x price",
+    "years x price",
+    "bills x price",
     "{percent} % of {charges}",
     "{amount} per {per}, at most {charges}",
     "{amount} per {per} less {charges}, if more",
+    "maximum demand x price x {part} months",
+    "the larger of the maximum demand and {percent} % of the largest of the last {months} months "
+    "({known} known), x price",
+    "the larger of the maximum demand and {percent} % of the largest of the last {months} months "
+    "({known} known), x price x {part} months",
+    "{formula}, with the transformer's losses",
+    "{formula}, at least {minimum}",
+    "export left after netting by {rate} x price",
+    "contracted capacity x price x {part} months",
+    "percent of table {table} on {charges}",
+    "power factor {value}",
+    "reactive energy above {percent} %",
+    "(reactive energy - {percent} % of the active) x price",
+    "sum of energy x price of its interval (each: rounding {rounding})",
+    "rounding of the total, {rounding}",
+    "{series}: a price for each {seconds} s",
+    "tier {number} to {limit}",
+    "tier {number} above",
+    "tier {number}",
+    "{quantity} day",
+    "{quantity} month",
+    "{quantity} year",
+    "{quantity} bill",
+    "{quantity} base",
     # refusals: openami.console.parameters
     "{text} is not a day as 2026-10-25",
     "{text} is not a page number",
@@ -81,12 +113,28 @@ SENTENCES = (
     "{text} is not an OBIS code",
     "the period ends on {last}, before it begins on {first}",
     "the period is longer than {days} days",
+    # refusals of other stations
+    "unknown meter {name}",
+    "unknown transformer area {name}",
+    "there is no bill {name}",
+    "bill {name} has no line {number}",
+    # the shortest ones last: they are found in many a text
+    "{definition} of {channel}, {rate}",
+    "{definition} of {channel}",
+    "{amount} per {per}",
+    "{link}: {why}",
 )
 """What stored English is made from; each is a phrase of the catalogue."""
 
-NESTED = frozenset({"why", "what", "definition", "rate", "charges", "per", "label"})
+NESTED = frozenset(
+    {"why", "what", "definition", "rate", "charges", "per", "formula", "source", "link", "intervals"}
+)
 """Fields whose content is a sentence or a phrase itself."""
 
+_NUMBERS = frozenset({"number", "quantity", "percent", "part", "version"})
+_PHRASES = frozenset({"definition", "per"})
+_NUMBER = re.compile(r"[-+0-9./,]+")
+_CODE_WORD = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 _FIELD = re.compile(r"\{(\w+)\}")
 _MOST_TEXT = 600
 _MOST_DEPTH = 4
@@ -96,7 +144,12 @@ Speak = Callable[[str], str]
 
 def speaker(language: str) -> Speak:
     """The function that says a stored English sentence in the language."""
-    return _say if language == "zh" else str
+    return _say if language == "zh" else _in_words
+
+
+def _in_words(text: str) -> str:
+    """English with its code words written as words: ``net_import``, but no names that look like them."""
+    return _CODE_WORD.sub(lambda word: word[0].replace("_", " ") if word[0] in chinese() else word[0], text)
 
 
 def _say(text: str, depth: int = 0) -> str:
@@ -121,8 +174,7 @@ def _say(text: str, depth: int = 0) -> str:
 def match(sentence: str, text: str) -> dict[str, str] | None:
     """What stands in the fields of ``sentence`` where ``text`` was made from it; None where it was not.
 
-    Looks for the words between the fields from left to right, once: its time is linear in the text. Only a
-    nested field may have a semicolon in it.
+    Looks for the words between the fields from left to right, once: its time is linear in the text.
     """
     words, names = _parts(sentence)
     if not text.startswith(words[0]):
@@ -139,9 +191,16 @@ def match(sentence: str, text: str) -> dict[str, str] | None:
             return None
         fields[name] = text[place:found]
         place = found + len(word)
-    if any(";" in part for name, part in fields.items() if name not in NESTED):
-        return None
-    return fields
+    return fields if all(_fits(name, part) for name, part in fields.items()) else None
+
+
+def _fits(name: str, part: str) -> bool:
+    """Some fields are numbers, some phrases of the catalogue; only a sentence has a semicolon in it."""
+    if name in _NUMBERS:
+        return _NUMBER.fullmatch(part) is not None
+    if name in _PHRASES:
+        return part in chinese()
+    return name in NESTED or ";" not in part
 
 
 @cache
