@@ -14,23 +14,24 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from openami.cli.bench.meter import DlmsLink, read_day
 from openami.meter.control_channel import LINE_LIMIT, ControlChannel
-from openami.meter.cosem_objects import FleetDevices
+from openami.meter.cosem_objects import FleetDevices, meter_device
 from openami.meter.faults import DeadMeter, Fault, GarbageAnswers, LostReplies
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, MeterSpec, household_fleet, save_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.serve import Serving, fast_loop, serve_fleet
 from openami.meter.tcp_server import FleetServer, Limits
-from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.axdr import Data, Tag, decode_plain
 from openami.protocols.dlms.client import Association, management_association
 from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import Attribute, Method, by_range
+from openami.protocols.dlms.descriptors import Attribute, Method, Selector, by_range
 from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants
 from openami.protocols.dlms.results import AccessError, AssociationError
 from openami.quantities.clock import SimulatedClock
@@ -132,6 +133,29 @@ async def test_days_of_changing_clocks_read_over_the_wire() -> None:
                 assert set((instants[1:] - instants[:-1]).astype("timedelta64[s]").astype(int)) == {900}
                 freezes = ProfileDecoder().decode(await link.run(association.get_encoded(FREEZES)))
                 assert capture_instants(freezes[0], 0)[1].astype(datetime) == end.replace(tzinfo=None)
+
+
+def test_stamps_are_local_time_with_deviation_and_the_daylight_saving_bit() -> None:
+    """Clocks in Berlin went from 02:00 to 03:00 on 29 March 2026, a Sunday."""
+    clock = SimulatedClock(START)
+    world = Fleet(pv_home(), clock)
+    clock.advance(datetime(2026, 3, 29, 1, 0, 7, tzinfo=UTC) - START)
+    device = meter_device(world, "PV-0001")
+
+    def read(asked: Attribute, selector: Selector | None = None) -> Any:
+        found = device.find(asked.logical_name)
+        assert found is not None
+        return decode_plain(found.read(asked.index, selector))
+
+    last = by_range(datetime(2026, 3, 29, 0, 40, tzinfo=UTC), datetime(2026, 3, 29, 1, 5, tzinfo=UTC))
+    stamps = [row[0].hex() for row in read(LOAD_PROFILE, last)]
+    assert stamps == ["07ea031d07012d0000ffc400", "07ea031d0703000000ff8880"]
+    assert read(CLOCK).hex() == "07ea031d0703000700ff8880"
+    assert read(attribute(8, "0-0:1.0.0", 3)) == -60
+    assert read(attribute(8, "0-0:1.0.0", 4)) == 0x80
+    (freeze,) = read(FREEZES, by_range(datetime(2026, 3, 28, tzinfo=UTC), clock.now()))
+    assert freeze[0].hex() == "07ea031d0700000000ffc400"
+    assert read(EVENTS)[-1] == (bytes.fromhex("07ea031d0703000000ff8880"), EventCode.DAYLIGHT_SAVING_CHANGED)
 
 
 async def test_every_object_of_the_association_view_can_be_read() -> None:

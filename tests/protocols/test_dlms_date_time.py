@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.date_time import CosemDateTime, date_times_of, instants_of
+from openami.protocols.dlms.date_time import UNSPECIFIED_DEVIATION, CosemDateTime, date_times_of, instants_of
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -110,3 +111,32 @@ def test_a_day_of_daylight_saving_in_bulk_equals_the_scalars() -> None:
     octets = date_times_of(at, deviation, status)
     assert octets.tobytes() == b"".join(s.to_bytes() for s in stamps)
     assert (instants_of(octets) == at).all()
+
+
+# The clocks of Dublin went back on 27 October 2024 at 01:00 UTC (02:00 IST -> 01:00 GMT), those of Melbourne
+# on 7 April 2024 (IANA tzdata, where Irish winter time is a "daylight saving" of minus one hour).
+@pytest.mark.parametrize(
+    ("zone", "instant", "deviation", "saving"),
+    [
+        ("Europe/Dublin", datetime(2024, 1, 15, 12, tzinfo=UTC), 0, False),
+        ("Europe/Dublin", datetime(2024, 7, 15, 12, tzinfo=UTC), -60, True),
+        ("Europe/Dublin", datetime(2024, 10, 27, 0, 30, tzinfo=UTC), -60, True),
+        ("Europe/Dublin", datetime(2024, 10, 27, 1, 30, tzinfo=UTC), 0, False),
+        ("Australia/Melbourne", datetime(2024, 4, 6, 15, 30, tzinfo=UTC), -660, True),
+        ("Australia/Melbourne", datetime(2024, 4, 6, 16, 30, tzinfo=UTC), -600, False),
+        ("America/New_York", datetime(2024, 11, 3, 5, 30, tzinfo=UTC), 240, True),
+        ("America/New_York", datetime(2024, 11, 3, 6, 30, tzinfo=UTC), 300, False),
+    ],
+)
+def test_daylight_saving_tells_the_occurrences_of_an_hour_apart(
+    zone: str, instant: datetime, deviation: int, saving: bool
+) -> None:
+    stamp = CosemDateTime.from_instant(instant, ZoneInfo(zone))
+    assert (stamp.deviation, stamp.daylight_saving) == (deviation, saving)
+    assert replace(stamp, deviation=UNSPECIFIED_DEVIATION).instant(ZoneInfo(zone)) == instant
+
+
+def test_an_hour_that_was_skipped_is_read_by_the_time_before() -> None:
+    for status in (0, 0x80, 0xFF):
+        stamp = CosemDateTime(2024, 3, 31, 0xFF, 2, 30, 0, 0, UNSPECIFIED_DEVIATION, status)
+        assert stamp.instant(BERLIN) == datetime(2024, 3, 31, 1, 30, tzinfo=UTC)

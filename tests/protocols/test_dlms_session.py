@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
 from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.axdr import Data, Tag, array, structure
+from openami.protocols.dlms.axdr import Data, Tag, array, decode_plain, structure
 from openami.protocols.dlms.client import Association, management_association
 from openami.protocols.dlms.date_time import CosemDateTime
 from openami.protocols.dlms.descriptors import (
@@ -313,6 +314,18 @@ def test_a_range_without_deviation_is_local_time_of_the_meter(run: Run, manager:
     stamps = [Data(Tag.OCTET_STRING, stamp.to_bytes()) for stamp in (local, last)]
     selector = Selector(1, structure(CLOCK_COLUMN.to_data(), *stamps, array([])))
     assert instants(run, manager, selector) == [FIRST + k * timedelta(minutes=15) for k in range(7)]
+
+
+def test_a_local_range_takes_the_hour_that_occurs_twice_twice(new_meter: Callable[[], Any]) -> None:
+    """02:00 to 02:59 of 27 October 2024 in Berlin are the rows of 00:00 to 01:45 UTC."""
+    meter = new_meter()
+    at = np.datetime64("2024-10-26T22:00", "us") + np.arange(1, 25) * np.timedelta64(900, "s")
+    meter.load = type(meter.load)(at, [np.zeros(24, np.int64), np.arange(24)])
+    load = meter.device().find(ObisCode(1, 0, 99, 1, 0))
+    stamps = (CosemDateTime(2024, 10, 27, 0xFF, 2, minute) for minute in (0, 0xFF))
+    ends = (Data(Tag.OCTET_STRING, stamp.to_bytes()) for stamp in stamps)
+    rows = decode_plain(load.read(2, Selector(1, structure(CLOCK_COLUMN.to_data(), *ends, array([])))))
+    assert [row[2] for row in rows] == list(range(7, 15))
 
 
 def test_columns_come_in_the_order_asked(run: Run, manager: Association) -> None:

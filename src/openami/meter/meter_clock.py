@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from openami.quantities.civil_time import midnight, zone_of
+from openami.quantities.civil_time import midnight, saves_daylight, zone_of
 from openami.quantities.errors import QuantityError
 
 MILLION = 1_000_000
@@ -141,7 +141,7 @@ def _offset_table(
     starts = [datetime(first_year, 1, 1, tzinfo=UTC), *(instant_of(ms) for ms in changes)]
     local = [start.astimezone(info) for start in starts]
     minutes = [int((moment.utcoffset() or timedelta()).total_seconds()) // 60 for moment in local]
-    saving = [bool(moment.dst()) for moment in local]
+    saving = [saves_daylight(moment) for moment in local]
     return np.array(changes, np.int64) // 1000, np.array(minutes, np.int64), np.array(saving)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,6 +30,26 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
+def standard_offset(zone: tzinfo, year: int) -> timedelta:
+    """Offset from UTC without daylight saving: the lesser of those of January and July.
+
+    Not ``utcoffset() - dst()``: tzdata has Irish *winter* time as a saving of minus one hour.
+    """
+    winter, summer = (datetime(year, month, 1, tzinfo=zone).utcoffset() for month in (1, 7))
+    return min(winter or timedelta(), summer or timedelta())
+
+
+def saves_daylight(local: datetime) -> bool:
+    """True where an aware local time is ahead of the standard time of its zone.
+
+    >>> [saves_daylight(datetime(2024, month, 15, tzinfo=zone_of("Europe/Dublin"))) for month in (1, 7)]
+    [False, True]
+    """
+    offset, zone = local.utcoffset(), local.tzinfo
+    return offset is not None and zone is not None and offset > standard_offset(zone, local.year)
+
+
 def midnight(day: date, zone: str) -> datetime:
     """UTC instant at which the civil ``day`` begins in ``zone``.
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import numpy as np
 import numpy.typing as npt
 
+from openami.quantities.civil_time import saves_daylight
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 _FIELDS = struct.Struct(">H7BhB")
@@ -77,7 +78,7 @@ class CosemDateTime:
         """
         local = instant.astimezone(zone)
         offset = local.utcoffset()
-        if local.dst():
+        if saves_daylight(local):
             status |= STATUS_DAYLIGHT_SAVING
         return cls(
             local.year,

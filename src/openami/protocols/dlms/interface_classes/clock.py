@@ -20,6 +20,7 @@ from openami.protocols.dlms.interface_classes.interface_object import (
     type_unmatched,
 )
 from openami.protocols.dlms.results import AccessError, AccessResult
+from openami.quantities.civil_time import saves_daylight, standard_offset
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode
 
@@ -94,7 +95,7 @@ class ClockObject(InterfaceObject):
                 return encode(Data(Tag.LONG, -_standard_offset_min(self._zone, now.year)))
             case 4:
                 local = now.astimezone(self._zone)
-                saving = STATUS_DAYLIGHT_SAVING if local.dst() else 0
+                saving = STATUS_DAYLIGHT_SAVING if saves_daylight(local) else 0
                 return encode(Data(Tag.UNSIGNED, self._status() | saving))
             case 5 | 6:
                 begin, end = _daylight_saving(self._zone, now.year)
@@ -187,9 +188,7 @@ def _offset_min(instant: datetime, zone: tzinfo) -> int:
 
 
 def _standard_offset_min(zone: tzinfo, year: int) -> int:
-    local = datetime(year, 1, 1, tzinfo=UTC).astimezone(zone)
-    saving = local.dst() or timedelta()
-    return _offset_min(local, zone) - int(saving.total_seconds() // 60)
+    return int(standard_offset(zone, year).total_seconds() // 60)
 
 
 def _daylight_saving_min(zone: tzinfo, year: int) -> int:

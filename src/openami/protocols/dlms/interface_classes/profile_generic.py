@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.protocols.dlms.axdr import Data, Plain, Tag, array, encode, plain
-from openami.protocols.dlms.date_time import UNSPECIFIED, CosemDateTime
+from openami.protocols.dlms.date_time import STATUS_UNSPECIFIED, UNSPECIFIED, CosemDateTime
 from openami.protocols.dlms.descriptors import BY_ENTRY, BY_RANGE, CaptureObject, Selector
 from openami.protocols.dlms.interface_classes.interface_object import (
     AttributeRule,
@@ -206,9 +206,11 @@ class ProfileGeneric(InterfaceObject):
             hour = (23 if unspecified else 0) if stamp.hour == UNSPECIFIED else stamp.hour
             minute = unspecified if stamp.minute == UNSPECIFIED else stamp.minute
             second = unspecified if stamp.second == UNSPECIFIED else stamp.second
+            # Of an hour that occurs twice a range begins with the first and ends with the second.
+            status = 0 if unspecified and stamp.status == STATUS_UNSPECIFIED else stamp.status
             full = CosemDateTime(
                 stamp.year, stamp.month, stamp.day, stamp.weekday, hour, minute, second, stamp.hundredths,
-                stamp.deviation, stamp.status,
+                stamp.deviation, status,
             )  # fmt: skip
             instant: datetime = full.instant(self._zone)
         except RemoteProtocolError:
