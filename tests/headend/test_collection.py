@@ -16,7 +16,7 @@ from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.faults import DeadMeter, LostReplies
 from openami.meter.fleet_spec import household_fleet
-from openami.quantities.errors import StoreError
+from openami.quantities.errors import QuantityError, StoreError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_ENERGY, IMPORT_INTERVAL, ObisCode
 from openami.readings.event import EventCode
 from openami.readings.evidence import frames_of
@@ -228,6 +228,26 @@ async def test_a_clock_that_is_wrong_is_told_with_its_sign_and_set(serve, store,
         assert len(closed) == 2
         for block in closed:
             assert block.total == block.anchor_end - block.anchor_start
+
+
+async def test_a_meter_that_does_not_let_its_clock_be_set_is_read_all_the_same(
+    serve, store, stored_intervals, monkeypatch
+):
+    def sealed(_meter_id, _instant):
+        raise QuantityError("the clock is sealed")
+
+    spec = household_fleet(1, seed=7, start=START)
+    spec = replace(spec, meters=(replace(spec.meters[0], clock_offset_ms=-41_000),))
+    async with serve(spec=spec) as served:
+        monkeypatch.setattr(served.fleet, "set_clock", sealed)
+        report = await collector(store, served).collect(served.orders())
+        assert (report.read, report.retried) == (1, 0)
+        start, end = START, served.clock.now() - timedelta(seconds=41)
+        assert stored_intervals(store, "H000001", start, end) == served.held("H000001", start, end)
+        codes = EventCode.CLOCK_DIFFERENCE, EventCode.CLOCK_SET
+        (told,) = events_of(store, "H000001", served, *codes)
+        assert (told.code, told.facts["seconds"]) == (EventCode.CLOCK_DIFFERENCE, "-41")
+        assert told.facts["refused"].endswith("other reason")
 
 
 async def test_a_meter_that_was_dead_is_read_back_when_it_answers_again(serve, store, stored_intervals):

@@ -26,6 +26,7 @@ from openami.headend.blocks import (
     merge_batches,
     source_of,
 )
+from openami.protocols.dlms.results import AccessError
 from openami.protocols.driver import MeterDriver
 from openami.quantities.clock import Clock
 from openami.quantities.errors import (
@@ -318,8 +319,14 @@ class Collector:
         if abs(seconds) > self._policy.clock_difference_s:
             notes.append(Event(order.meter_id, at, EventCode.CLOCK_DIFFERENCE, at, detail))
         if abs(seconds) > order.set_clock_beyond_s:
-            await driver.set_clock(self._clock.now())
-            notes.append(Event(order.meter_id, at, EventCode.CLOCK_SET, at, detail))
+            try:
+                await driver.set_clock(self._clock.now())
+            except AccessError as refused:
+                # What was read is worth no less because the meter does not let its clock be set.
+                detail = f"{detail};refused={plain_detail(str(refused))}"
+                notes = [Event(order.meter_id, at, EventCode.CLOCK_DIFFERENCE, at, detail)]
+            else:
+                notes.append(Event(order.meter_id, at, EventCode.CLOCK_SET, at, detail))
         return tuple(notes)
 
     async def _store(self, finished: asyncio.Queue[_Outcome | None], tally: _Tally) -> None:

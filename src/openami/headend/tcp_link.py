@@ -15,7 +15,7 @@ from openami.quantities.errors import LinkError, RemoteProtocolError
 MAX_UNREAD = 1 << 20
 """Octets a meter may send that nobody asked for before the connection is dropped."""
 
-MAX_RECEIVED = 32 << 20
+MAX_RECEIVED = 16 << 20
 """Octets a meter may send over one connection, asked for or not: all of them are kept."""
 
 
