@@ -332,6 +332,32 @@ def test_power_outage_is_zero_and_its_edges_are_partial(utility: Utility) -> Non
     assert report.exceptions == {"gap": 1, "power_outage": 1}
 
 
+def test_a_row_after_an_outage_that_holds_what_was_taken_before_it_is_no_spike(utility: Utility) -> None:
+    utility.meter()
+    days = loads(FIRST, 14)
+    down = civil(9).start + timedelta(hours=19, minutes=13)
+    up = civil(9).start + timedelta(hours=19, minutes=53)
+    day = days[civil(9)]
+    day[:] = np.clip(day, None, 200)
+    # Supply failed at 19:13: the 1,233 Wh since 19:00 are in the row of 20:00, which says it is a long one.
+    day[76:80] = 0, 0, 0, 1233 + 143
+    total = int(day.sum())
+    status = np.zeros(96, np.int32)
+    status[79] = Status(device=DeviceFlag.POWER_FAIL | DeviceFlag.LONG_INTERVAL).id
+    events = [
+        Event("M-1", down, EventCode.POWER_DOWN, CAPTURED),
+        Event("M-1", up, EventCode.POWER_UP, CAPTURED),
+    ]
+    utility.deliver(
+        days, reads=freezes(days), missing={civil(9): range(76, 79)}, status={civil(9): status}, events=events
+    )
+    report = utility.run(FIRST, FIRST + timedelta(days=14))
+    assert report.exceptions == {"gap": 1, "power_outage": 1}
+    final = utility.final(civil(9).day)
+    assert final.values[76:80].tolist() == [0, 0, 0, 1376]
+    assert final.total == total
+
+
 def test_outage_values_are_no_anchors(utility: Utility) -> None:
     utility.meter()
     days = {civil(offset): np.full(96, 80, np.int64) for offset in range(2)}

@@ -243,7 +243,9 @@ class _Resolver:
             elif over[there].any():
                 self._report_over(over, there)
         self._flag_over(over & ~in_span)
-        triggers = {id(span): self._triggers(span, usable, over) for span in wrong}
+        # A long interval holds what was taken in those missing before it (the row after an outage): no spike.
+        single = usable & ((stretch.raw_status >> 18) & int(DeviceFlag.LONG_INTERVAL) == 0)
+        triggers = {id(span): self._triggers(span, single, over) for span in wrong}
         candidates = [index for chosen in triggers.values() for index in chosen]
         if not wrong:
             return
