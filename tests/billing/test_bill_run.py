@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -254,3 +254,21 @@ def test_a_tariff_without_energy_needs_no_readings(utility) -> None:
     bill = utility.run.bill("AG-1", MARCH, APRIL)
     assert (bill.total_text, bill.energy_wh, bill.pins.channels) == ("4.20", 0, ())
     assert utility.run.recompute(bill.bill_id).holds
+
+
+def test_the_capacity_billed_is_the_one_when_the_period_ends_not_a_later_one(utility) -> None:
+    text = FLAT[: FLAT.index("[[charges]]")]
+    utility.tariff(text + '[[charges]]\nname = "capacity"\nkind = "capacity"\nprice = "2"\n')
+    bill = utility.run.bill("AG-1", MARCH, APRIL)
+    assert bill.total_text == "60.00"
+    begin = datetime(2026, 3, 31, 22, tzinfo=UTC)
+    utility.registry.record(
+        [
+            UsagePoint("UP-1", "Europe/Berlin", None, "customer", 30_000, "residential", valid_to=begin),
+            UsagePoint("UP-1", "Europe/Berlin", None, "customer", 50_000, "residential", begin),
+        ],
+        actor="test",
+        why="a larger connection from April",
+    )
+    assert utility.run.rebill(bill.bill_id, actor="clerk", why="asked for").total_text == "60.00"
+    assert utility.run.bill("AG-1", APRIL, MAY).total_text == "100.00"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from openami.mdm.formats import read_file
 from openami.mdm.formats.diagnostics import ImportResult, Policy
 from openami.mdm.formats.mdff import nmi_checksum
 from openami.mdm.formats.nem12_read import read_nem12
@@ -251,3 +254,11 @@ def test_faults_of_nem13(old: str, new: str, code: str) -> None:
     assert code in {fault.code for fault in result.errors}
     if not code.startswith(("transaction", "record")):
         assert result.register_reads == ()
+
+
+def test_a_file_whose_name_is_no_text_is_read_with_evidence(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"meter\xff.csv")
+    path.write_text("\r\n".join([HEADER, STREAM, DAY, "900", ""]), "utf-8")
+    result = read_file(path, policy=Policy.STRICT, captured_at=CAPTURED)
+    assert result.ok
+    assert {item.source.split("/")[0] for item in result.evidence} == {"meter?.csv"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 
 import sqlalchemy as sa
@@ -19,8 +19,9 @@ from openami.billing.explain import Node, explain
 from openami.billing.final_usage import values_digest
 from openami.billing.ledger import Bill, BillState, Ledger, same_lines
 from openami.mdm.stores.store import ReadingStore
+from openami.quantities.civil_time import midnight
 from openami.quantities.clock import Clock
-from openami.quantities.errors import BillingError, RegistryError, TariffError
+from openami.quantities.errors import BillingError, QuantityError, RegistryError, TariffError
 from openami.quantities.obis import ObisCode
 from openami.readings.interval_block import IntervalBlock
 from openami.registry.entities import Document
@@ -62,7 +63,7 @@ class Refused:
     """An agreement that could not be billed, and why."""
 
     agreement_id: str
-    error: BillingError | TariffError | RegistryError
+    error: BillingError | TariffError | RegistryError | QuantityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,9 @@ class BillRun:
         TariffError
             The tariff cannot price the readings. Nothing is stored.
         RegistryError
-            Agreement or tariff are not known.
+            Agreement or tariff are not known, or usage point or account not in force when the period ends.
+        QuantityError
+            Intervals or days cannot be counted in the usage point's zone.
         """
         plan = self._plan(agreement_id, first_day, last_day, as_of, revision)
         return self._ledger.issue(self._bill(plan, self._finals(plan), actor, why))
@@ -155,7 +158,7 @@ class BillRun:
             for agreement_id in chunk:
                 try:
                     plans[agreement_id] = self._plan(agreement_id, first_day, last_day, seq, revision)
-                except (BillingError, TariffError, RegistryError) as error:
+                except (BillingError, TariffError, RegistryError, QuantityError) as error:
                     refused[agreement_id] = Refused(agreement_id, error)
             finals = self._finals_of_many(list(plans.values()))
             for agreement_id in chunk:
@@ -163,7 +166,7 @@ class BillRun:
                     own = finals[plan.point.usage_point_id, plan.begin, plan.asked]
                     try:
                         bills[agreement_id] = self._ledger.issue(self._bill(plan, own, actor, why))
-                    except (BillingError, TariffError) as error:
+                    except (BillingError, TariffError, QuantityError) as error:
                         refused[agreement_id] = Refused(agreement_id, error)
                 done += 1
                 progress(done)
@@ -282,10 +285,13 @@ class BillRun:
         seq = self._store.seq if as_of is None else as_of
         known = self._registry.revision if revision is None else revision
         agreement = self._registry.agreement(agreement_id, revision=known)
+        point = self._registry.usage_point(agreement.usage_point_id, revision=known)
+        # Usage point and account as they are when the period ends: what was agreed later is for later bills.
+        end = midnight(last_day, point.zone) - timedelta(microseconds=1)
         return plan_bill(
             agreement,
-            self._registry.usage_point(agreement.usage_point_id, revision=known),
-            self._registry.account(agreement.account_id, revision=known),
+            self._registry.usage_point(agreement.usage_point_id, at=end, revision=known),
+            self._registry.account(agreement.account_id, at=end, revision=known),
             self._registry.documents("tariff", agreement.tariff_id, revision=known),
             first_day,
             last_day,

@@ -82,7 +82,9 @@ def read_file(
         data = path.read_bytes()
     except (OSError, ValueError) as fault:
         raise FormatError(f"cannot be opened: {fault}", where=str(path)) from None
-    return read_bytes(data, path.name, policy=policy, mapping=mapping, zone=zone, captured_at=captured_at)
+    # A name of a Linux file may hold bytes that are no text; evidence and messages need text.
+    name = path.name.encode("utf-8", "replace").decode()
+    return read_bytes(data, name, policy=policy, mapping=mapping, zone=zone, captured_at=captured_at)
 
 
 def read_bytes(
