@@ -171,6 +171,21 @@ async def test_trouble_of_one_meter_is_named_and_stays_its_own(serve, store):
     assert {block.series_id for block in blocks_of(store)} == {order.meter_id for order in good}
 
 
+async def test_pauses_double_and_frames_of_failed_attempts_count(serve, store):
+    pauses = []
+
+    async def pause(seconds):
+        pauses.append(seconds)
+
+    async with serve(1) as served, hostile(answer=b"HTTP/1.1 400 Bad Request\r\n\r\n") as garbage:
+        policy = CollectionPolicy(attempts=4, retry_pause_s=1.5)
+        drivers = dlms_tcp_drivers(QUICK)
+        reader = Collector(store, served.clock, drivers, policy=policy, sleep=pause)
+        report = await reader.collect([replace(served.orders()[0], port=garbage)])
+    assert pauses == [1.5, 3.0, 6.0]
+    assert (report.frames, report.retried, report.failed) == (8, 1, 1)  # a request and an answer, four times
+
+
 async def test_nothing_is_stored_under_a_meter_that_did_not_answer_to_its_name(serve, store):
     async with serve(2) as served:
         first, second = served.orders()

@@ -204,6 +204,38 @@ def test_transfers_of_two_devices_do_not_mix(new_meter: Callable[[], Any]) -> No
     assert len(decode_plain(bytes(whole[0]))) == 288
 
 
+@pytest.mark.parametrize("between", ["c001c100030100010800ff0200", "c103c1010000000200", "c3"])
+def test_another_request_ends_the_transfer_under_way(session: ServerSession, between: str) -> None:
+    session.receive(next(management_association(7, PASSWORD, max_pdu=128).associate()))
+
+    def ask(apdu: str) -> str:
+        return session.receive(Frame(1, 7, bytes.fromhex(apdu)).to_bytes())[8:].hex()
+
+    assert ask("c001c100070100630100ff0200").startswith("c402c10000000001")
+    ask(between)
+    if between == "c3":  # no request at all: garbage ends nothing
+        assert ask("c002c100000001").startswith("c402c10000000002")
+    else:
+        assert ask("c002c100000001") == "c402c101000000010110"  # no long get in progress
+        assert session.kept_octets == 0
+
+
+def test_a_clock_set_during_a_transfer_does_not_change_what_is_being_sent(
+    new_meter: Callable[[], Any],
+) -> None:
+    meter = new_meter()
+    session = ServerSession({7: meter.device()})
+    session.receive(next(management_association(7, PASSWORD, max_pdu=1024).associate()))
+    before = session.receive(Frame(1, 7, b"\xc0\x01\xc1" + LOAD.to_bytes() + b"\x00").to_bytes())
+    meter.load.at = meter.load.at + 60_000_000
+    meter.clock.set_time(meter.clock.instant.replace(year=2031))
+    after = session.receive(Frame(1, 7, bytes.fromhex("c002c100000001")).to_bytes())
+    unchanged = ServerSession({7: new_meter().device()})
+    unchanged.receive(next(management_association(7, PASSWORD, max_pdu=1024).associate()))
+    assert before == unchanged.receive(Frame(1, 7, b"\xc0\x01\xc1" + LOAD.to_bytes() + b"\x00").to_bytes())
+    assert after == unchanged.receive(Frame(1, 7, bytes.fromhex("c002c100000001")).to_bytes())
+
+
 def test_block_numbers_are_checked(session: ServerSession) -> None:
     session.receive(next(management_association(7, PASSWORD, max_pdu=128).associate()))
 
