@@ -209,22 +209,20 @@ class IngestDoor:
 
 
 def _delivered_again(batch: Batch, receipt: Receipt) -> list[ExceptionCase]:
-    days = dict.fromkeys((block.series_id, block.day.day) for block in batch.intervals)
+    days: dict[tuple[str, date], list[str]] = {}
+    for block in batch.intervals:
+        days.setdefault((block.series_id, block.day.day), []).append(block.block_id)
     return [
         ExceptionCase(
             kind="duplicate",
             meter_id=meter_id,
             day=day,
             detail=f"batch {receipt.batch_id} delivered again, stored at sequence {receipt.seq}",
-            block_ids=tuple(
-                block.block_id
-                for block in batch.intervals
-                if (block.series_id, block.day.day) == (meter_id, day)
-            ),
+            block_ids=tuple(block_ids),
             seq=receipt.seq,
             batch_id=receipt.batch_id,
         )
-        for meter_id, day in days
+        for (meter_id, day), block_ids in days.items()
     ]
 
 
