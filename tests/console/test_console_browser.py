@@ -63,7 +63,6 @@ def _context(browser: Browser, width: int, scheme: str = "light") -> BrowserCont
 
 def _visit(page: Page, address: str, path: str, language: str) -> None:
     page.goto(f"{address}{path}{'&' if '?' in path else '?'}lang={language}")
-    page.wait_for_load_state("networkidle")
     for number in range(page.locator("[data-series]").count()):
         page.locator("[data-series]").nth(number).and_(page.locator("[data-drawn]")).wait_for()
 
@@ -90,13 +89,18 @@ def test_every_page_is_sound(
     with _context(browser, width) as context:
         page = context.new_page()
         watch = Watch(page, address)
+        looked_at: set[str] = set()
         for path in page_paths:
             _visit(page, address, path, language)
             assert watch.faults == [], path
             assert watch.strangers == [], path
             assert _overflow(page) <= 0, path
-            assert _violations(page, axe) == [], path
+            kind = f"{page.locator('h1').inner_text()[:3]}{page.locator('table').count()}"
+            if kind not in looked_at:
+                assert _violations(page, axe) == [], path
+            looked_at.add(kind)
             assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
+        assert len(looked_at) >= 12
         assert len(watch.requests) > 3 * len(page_paths)
 
 
@@ -161,10 +165,10 @@ def test_a_trace_unfolds_by_keyboard_to_the_bytes(browser: Browser, address: str
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main"
-        for place in ("tbody:nth-of-type(2) .why", ".day", ".interval", ".frame"):
-            _tab_to(page, f"{place}{' .trace' if 'why' in place else ''}:not([open]) > summary")
+        for place in ("tbody:nth-of-type(2) .why .trace", ".day", ".interval", ".frame"):
+            _tab_to(page, f"{place}:not([open]) > summary")
             page.keyboard.press("Enter")
-            page.wait_for_load_state("networkidle")
+            page.locator(f"{place}[open] > .below > :not(a)").first.wait_for()
         page.locator("details.frame[open] pre").wait_for()
         assert page.locator("details.frame[open] pre").inner_text().startswith("0000  00 01 00 01")
 

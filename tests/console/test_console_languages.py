@@ -102,6 +102,10 @@ def test_a_stored_sentence_keeps_its_numbers_and_names() -> None:
         "ranges": "40-43",
     }
     assert say("gap, spike; 4 intervals estimated") == "数据缺失、尖峰；估算 4 个区间"
+    link = "tcp://127.0.0.1:4059/166"
+    assert say(f"1 frames of {link}, attempt 2: {link}: no answer within 0.6 s") == (
+        f"{link}、第 2 次尝试：{link}：0.6 秒内无应答 的 1 条报文"
+    )
     assert say("nobody wrote this sentence") == "nobody wrote this sentence"
     assert speaker("en")("none of 96 intervals came") == "none of 96 intervals came"
 

@@ -14,6 +14,7 @@ from functools import cache
 from openami.console.i18n import chinese
 
 SENTENCES = (
+    "{count} frames of {source}",
     # exceptions: openami.mdm.vee, openami.mdm.ingest, openami.workspace.analysis
     "none of {expected} intervals came",
     "{count} of {expected} intervals missing: {ranges}",
@@ -65,11 +66,11 @@ SENTENCES = (
     "version {version} of meter {meter}",
     "version {version} of {point}",
     "block {block} is not in the store",
-    "{count} frames of {source}",
     "{direction} {count} octets",
     "tariff from {day}",
     "{tariff} version {version}",
     "{rate} of calendar {calendar}",
+    "attempt {number}",
     "line {number}",
     "lines {number}",
     "interval {number}: {value}",
@@ -131,7 +132,7 @@ NESTED = frozenset(
 )
 """Fields whose content is a sentence or a phrase itself."""
 
-_NUMBERS = frozenset({"number", "quantity", "percent", "part", "version"})
+_NUMBERS = frozenset({"count", "number", "quantity", "percent", "part", "version"})
 _PHRASES = frozenset({"definition", "per"})
 _NUMBER = re.compile(r"[-+0-9./,]+")
 _CODE_WORD = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
