@@ -340,7 +340,7 @@ def test_a_row_after_an_outage_that_holds_what_was_taken_before_it_is_no_spike(u
     day = days[civil(9)]
     day[:] = np.clip(day, None, 200)
     # Supply failed at 19:13: the 1,233 Wh since 19:00 are in the row of 20:00, which says it is a long one.
-    day[76:80] = 0, 0, 0, 1233 + 143
+    day[27], day[75:80] = 483, (1156, 0, 0, 0, 1233 + 143)
     total = int(day.sum())
     status = np.zeros(96, np.int32)
     status[79] = Status(device=DeviceFlag.POWER_FAIL | DeviceFlag.LONG_INTERVAL).id
