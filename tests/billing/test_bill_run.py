@@ -272,3 +272,10 @@ def test_the_capacity_billed_is_the_one_when_the_period_ends_not_a_later_one(uti
     )
     assert utility.run.rebill(bill.bill_id, actor="clerk", why="asked for").total_text == "60.00"
     assert utility.run.bill("AG-1", APRIL, MAY).total_text == "100.00"
+
+
+def test_the_month_before_a_billed_one_can_be_billed_later(utility) -> None:
+    utility.tariff(FLAT)
+    utility.read(MARCH, MAY)
+    utility.run.bill("AG-1", APRIL, MAY)
+    assert utility.run.bill("AG-1", MARCH, APRIL).last_day == APRIL

@@ -296,3 +296,21 @@ def test_prices_that_do_not_fit_64_bits_are_refused() -> None:
     repeated = text.replace('"1e-25"', '"1e-25", ' + ", ".join(['"0.1"'] * 94))
     with pytest.raises(TariffError, match="do not fit 64 bits"):
         rate(Tariff.from_toml(HEAD + repeated), usage)
+
+
+def test_reactive_energy_averaged_over_a_cut_comes_to_the_whole() -> None:
+    text = (
+        'prorate = "by_days"\n[[charges]]\nname = "reactive"\nkind = "reactive"\n'
+        'free_percent = "50"\nprice = "0.02"\n'
+    )
+    tariff = Tariff.from_toml(HEAD + text)
+    first, cut, last = date(2025, 2, 1), date(2025, 2, 8), date(2025, 3, 1)
+    counts = np.full((1, 28 * 96), 1000, np.int64)
+    channels = {
+        IMPORT_INTERVAL: Channel(WH, counts),
+        IMPORT_REACTIVE_INTERVAL: Channel(Quantum(Unit.VAR_HOUR), counts),
+    }
+    usage = Usage(ZONE, first, last, 900, channels)
+    rated = rate_parts([Part(tariff, first, cut), Part(tariff, cut, last)], usage)
+    # 2,688 kvarh less half of 2,688 kWh, at 0.02: a quarter for the first week, the rest after it
+    assert [line.amount.fraction(0) for line in rated.lines] == [Fraction("6.72"), Fraction("20.16")]
