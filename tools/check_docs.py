@@ -1,4 +1,5 @@
-"""Checks the documents: every relative link leads somewhere, every `ami` command named exists.
+"""Checks the documents: every relative link leads somewhere, every `ami` command named exists, and
+docs/commands.md says what the commands say of themselves.
 
 Run by ``make docs``; exits 1 and lists all faults.
 """
@@ -9,8 +10,10 @@ import re
 import sys
 from pathlib import Path
 
-from openami.cli.main import app
+import write_commands_page
 from typer.main import get_command
+
+from openami.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
@@ -25,17 +28,20 @@ def documents() -> list[Path]:
 def faults() -> list[str]:
     """All faults of all documents."""
     found = []
-    command = get_command(app)
-    known = set(getattr(command, "commands", {}))
+    known = {name: set(getattr(below, "commands", {})) for name, below in get_command(app).commands.items()}
     for document in documents():
         text = document.read_text("utf-8")
         name = document.relative_to(ROOT)
         for target in LINK.findall(text):
             if "://" not in target and not (document.parent / target).exists():
                 found.append(f"{name}: link to {target} leads nowhere")
-        for first, _ in COMMAND.findall(text):
+        for first, second in COMMAND.findall(text):
             if first not in known:
                 found.append(f"{name}: there is no command `ami {first}`")
+            elif second and known[first] and second not in known[first]:
+                found.append(f"{name}: there is no command `ami {first} {second}`")
+    if write_commands_page.PAGE.read_text("utf-8") != write_commands_page.page():
+        found.append("docs/commands.md is not up to date: run tools/write_commands_page.py")
     return found
 
 

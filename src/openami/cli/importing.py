@@ -51,7 +51,8 @@ def import_(
 ) -> None:
     """Import readings, or master data from a site file. A broken file is refused whole (exit code 2).
 
-    The format is recognised; a CSV or Parquet table needs a mapping of its columns.
+    The format is recognised; a CSV or Parquet table that `ami export` did not write needs a mapping of its
+    columns.
 
     Example: ami import october.csv --mapping ausgrid --zone Australia/Sydney
     Example: ami import site.toml
