@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -55,8 +56,8 @@ class Watch:
         return [url for url in self.requests if not url.startswith(f"{self.address}/")]
 
 
-def _context(browser: Browser, width: int, scheme: str = "light") -> BrowserContext:
-    context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)  # type: ignore[arg-type]
+def _context(browser: Browser, width: int, scheme: Literal["light", "dark"] = "light") -> BrowserContext:
+    context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)
     context.set_default_timeout(15_000)
     return context
 
