@@ -13,7 +13,7 @@ from openami.billing.ledger import BillState
 from openami.billing.packaged import packaged_tariff
 from openami.quantities.errors import BillingError, RegistryError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL
-from openami.quantities.status import MISSING
+from openami.quantities.status import MISSING, SUSPECT
 from openami.registry.entities import Account, Agreement, Customer, UsagePoint
 
 MARCH, APRIL, MAY = date(2026, 3, 1), date(2026, 4, 1), date(2026, 5, 1)
@@ -62,6 +62,21 @@ def test_missing_finals_are_named_by_day_and_nothing_is_stored(utility) -> None:
     with pytest.raises(BillingError, match="missing on 1 days: 2026-03-10"):
         utility.run.bill("AG-1", MARCH, APRIL)
     assert utility.run.bills() == []
+
+
+def test_suspect_finals_are_billed_only_by_a_tariff_that_says_so(utility) -> None:
+    utility.tariff(FLAT)
+    utility.read(MARCH, date(2026, 3, 10))
+    utility.read(date(2026, 3, 10), date(2026, 3, 11), statuses={5: SUSPECT})
+    utility.read(date(2026, 3, 11), MAY)
+    with pytest.raises(BillingError, match="suspect on 1 days: 2026-03-10"):
+        utility.run.bill("AG-1", MARCH, APRIL)
+    assert utility.run.bills() == []
+    april = utility.run.bill("AG-1", APRIL, MAY)
+    utility.run.cancel(april.bill_id, "tariff changes", "clerk")
+    utility.tariff('suspect = "as_measured"\n' + FLAT)
+    bill = utility.run.bill("AG-1", MARCH, APRIL)
+    assert utility.run.recompute(bill.bill_id).holds
 
 
 def test_a_day_is_billed_once(utility) -> None:

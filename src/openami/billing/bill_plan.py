@@ -13,11 +13,11 @@ from fractions import Fraction
 from functools import lru_cache
 
 import openami
-from openami.billing.final_usage import missing_days, usage_of_finals, values_digest
+from openami.billing.final_usage import missing_days, suspect_days, usage_of_finals, values_digest
 from openami.billing.ledger import PinnedTariff, Pins
 from openami.billing.lines import NOTHING, Line
 from openami.billing.rating import Part, needed_channels, rate_parts
-from openami.billing.tariff import DemandCharge, EnergyCharge, Netting, Tariff, TierPeriod
+from openami.billing.tariff import DemandCharge, EnergyCharge, Netting, Tariff, TierPeriod, WhenSuspect
 from openami.billing.tariff_toml import load_tariff
 from openami.billing.usage import Usage, add_months
 from openami.quantities.errors import BillingError
@@ -177,15 +177,21 @@ def compute(plan: Plan, finals: Sequence[IntervalBlock]) -> Computed:
     """
     present = [code for code in plan.asked if any(block.channel == code for block in finals)]
     used = _used_channels(plan.parts, present, plan.place)
+    place = f"{plan.place}, usage point {plan.point.usage_point_id}"
     if absent := missing_days(finals, used, plan.begin, plan.last_day):
-        named = ", ".join(day.isoformat() for day in absent[:_DAYS_NAMED])
-        more = f" and {len(absent) - _DAYS_NAMED} more" if len(absent) > _DAYS_NAMED else ""
         raise BillingError(
-            f"final readings are missing on {len(absent)} days: {named}{more}",
-            where=f"{plan.place}, usage point {plan.point.usage_point_id}",
+            f"final readings are missing on {_named(absent)}",
+            where=place,
             expected="validation and estimation of these days first",
         )
     counted = [block for block in finals if block.channel in used]
+    refusing = any(part.tariff.suspect is WhenSuspect.REFUSE for part in plan.parts)
+    if refusing and (doubtful := suspect_days(counted)):
+        raise BillingError(
+            f"final readings are suspect on {_named(doubtful)}: checks failed and estimation was refused",
+            where=place,
+            expected='a settled reading, or a tariff with suspect = "as_measured"',
+        )
     usage = usage_of_finals(counted, plan.point.zone, plan.begin, plan.last_day, plan.point.capacity_w)
     carried = NOTHING
     for parts in plan.history:
@@ -204,6 +210,11 @@ def compute(plan: Plan, finals: Sequence[IntervalBlock]) -> Computed:
         openami.__version__,
     )
     return Computed(rated.bill(0), rated.total.fraction(0), _import_wh(period), pins)
+
+
+def _named(days: Sequence[date]) -> str:
+    more = f" and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
+    return f"{len(days)} days: {', '.join(day.isoformat() for day in days[:_DAYS_NAMED])}{more}"
 
 
 def _cut(

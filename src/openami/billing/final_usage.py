@@ -15,6 +15,7 @@ import numpy as np
 from openami.billing.usage import Channel, Usage
 from openami.quantities.errors import BillingError
 from openami.quantities.obis import ObisCode
+from openami.quantities.status import Quality, qualities
 from openami.quantities.units import Quantum
 from openami.readings.interval_block import IntervalBlock
 
@@ -30,6 +31,17 @@ def missing_days(
     }
     days = (first_day + timedelta(days=n) for n in range((last_day - first_day).days))
     return [day for day in days if any((code, day) not in whole for code in channels)]
+
+
+def suspect_days(finals: Sequence[IntervalBlock]) -> list[date]:
+    """Days with a final value that was measured, failed its checks and was not replaced."""
+    return sorted(
+        {
+            block.day.day
+            for block in finals
+            if block.status is not None and bool((qualities(block.status) == Quality.SUSPECT).any())
+        }
+    )
 
 
 def usage_of_finals(

@@ -99,6 +99,16 @@ class Prorate(Enum):
     BY_DAYS = "by_days"
 
 
+class WhenSuspect(Enum):
+    """What becomes of a bill whose finals hold suspect values: measured, contradicted, not estimated.
+
+    Refused until somebody settles them, or billed as they were measured.
+    """
+
+    REFUSE = "refuse"
+    AS_MEASURED = "as_measured"
+
+
 class WhenMissing(Enum):
     """What a charge does when the usage point has none of its channels."""
 
@@ -334,6 +344,7 @@ class Tariff:
     source: str = ""
     notes: tuple[str, ...] = ()
     text: str = ""
+    suspect: WhenSuspect = WhenSuspect.REFUSE
 
     def __post_init__(self) -> None:
         if faults := tariff_faults(self):

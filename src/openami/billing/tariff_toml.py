@@ -43,6 +43,7 @@ from openami.billing.tariff import (
     TierPeriod,
     Tiers,
     WhenMissing,
+    WhenSuspect,
     Window,
 )
 from openami.billing.toml_table import UNSAID, TomlTable, day_of_year
@@ -114,14 +115,15 @@ def load_tariff(text: str) -> Tariff:
         root.choice("prorate", Prorate, Prorate.BY_ACTUAL_USE),
         root.text("source", ""),
         root.strings("notes", []),
+        root.choice("suspect", WhenSuspect, WhenSuspect.REFUSE),
     )
     root.close()
     if faults:
         raise TariffError("\n".join(faults), where=place)
-    name, currency, valid_from, total_rounding, prorate, source, notes = fields
+    name, currency, valid_from, total_rounding, prorate, source, notes, suspect = fields
     return Tariff(
         tariff_id, name, currency, zone, valid_from, calendars, tuple(charges), total_rounding, series,
-        prorate, source, notes, text,
+        prorate, source, notes, text, suspect,
     )  # fmt: skip
 
 
