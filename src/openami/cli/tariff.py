@@ -173,7 +173,11 @@ def import_urdb(
 
     Example: ami tariff import-urdb rate.json --output rate.toml --zone America/Los_Angeles
     """
-    tariff = tariff_from_urdb(file.read_bytes(), zone=zone, currency=currency)
+    try:
+        tariff = tariff_from_urdb(file.read_bytes(), zone=zone, currency=currency)
+    except TariffError as error:
+        place = f"{file}: {error.where}" if error.where else str(file)
+        raise TariffError(error.message, where=place, expected=error.expected) from None
     write_whole(output, tariff.text)
     facts = {**_facts(tariff), "file": str(output), "notes": list(tariff.notes)}
     if json:
