@@ -1,0 +1,82 @@
+"""The site file: the example of the station's page, corrections, and what it does to a workspace."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+from openami.mdm.formats import Policy
+from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL
+from openami.workspace.importing import import_file
+from openami.workspace.settings import Settings, read_passwords
+from openami.workspace.site import is_site_file, read_site
+from openami.workspace.workspace import Workspace
+from workspace_world import contents, write
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "stations" / "workspace.md"
+SETTINGS, SITE = re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_settings_of_the_page_are_settings() -> None:
+    assert set(tomllib.loads(SETTINGS)) == set(Settings.model_fields)
+    assert Settings.model_validate(tomllib.loads(SETTINGS)).currency == "EUR"
+
+
+def test_the_site_file_of_the_page_is_recorded(workspace: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, "site.toml", SITE)
+    assert is_site_file(path)
+    report = import_file(workspace, path, policy=Policy.STRICT)
+    assert (report.format, report.stored, report.new_meters, report.ok) == ("site", True, 1, True)
+    registry = workspace.registry
+    begin = datetime(2025, 12, 31, 23, tzinfo=UTC)
+    meter = registry.meter("1EMH0012345678")
+    assert (meter.host, meter.port, meter.channels) == ("10.0.3.7", 4059, (IMPORT_INTERVAL, EXPORT_INTERVAL))
+    assert registry.multiplier("1EMH0012345678", begin) == Fraction(40)
+    assert [point.usage_point_id for point in registry.usage_points("T1")] == ["MILL-ROAD-7"]
+    assert registry.area("T1").meter_usage_point_id == "T1-METER"
+    assert registry.installations()[0].valid_from == begin
+    assert registry.agreement("AG17").tariff_id == "household_tou"
+    assert read_passwords(workspace.folder) == {"1EMH0012345678": b"00000001"}
+    assert "00000001" not in "".join(map(repr, registry.meters()))
+
+
+def test_the_same_site_file_again_changes_nothing_and_another_corrects(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    import_file(workspace, write(tmp_path, "site.toml", SITE), policy=Policy.STRICT)
+    before, revision = contents(workspace), workspace.registry.revision
+    again = import_file(workspace, tmp_path / "site.toml", policy=Policy.STRICT)
+    assert again.new_meters == 0
+    assert (contents(workspace), workspace.registry.revision) == (before, revision)
+    corrected = SITE.replace("A. Miller", "A. Müller").replace('password = "00000001"', 'password = "2"')
+    import_file(workspace, write(tmp_path, "site.toml", corrected), policy=Policy.STRICT)
+    assert workspace.registry.customer("C17").name == "A. Müller"
+    assert workspace.registry.revision == revision + 1
+    assert read_passwords(workspace.folder) == {"1EMH0012345678": b"2"}
+
+
+def test_passwords_of_other_meters_stay(workspace: Workspace, tmp_path: Path) -> None:
+    import_file(workspace, write(tmp_path, "site.toml", SITE), policy=Policy.STRICT)
+    meter = '[[meter]]\nid = "M2"\nzone = "Europe/Berlin"\npassword = "quote \\" and \\\\"\n'
+    more = f'format = "openami-site"\n{meter}'
+    import_file(workspace, write(tmp_path, "more.toml", more), policy=Policy.STRICT)
+    assert read_passwords(workspace.folder) == {"1EMH0012345678": b"00000001", "M2": b'quote " and \\'}
+
+
+def test_instants_of_any_offset_are_the_same_instants(tmp_path: Path) -> None:
+    for text in ("2026-01-01T00:00:00+01:00", "2025-12-31T23:00:00Z", "2026-01-01T07:00:00+08:00"):
+        site = read_site(write(tmp_path, "site.toml", SITE.replace("2026-01-01T00:00:00+01:00", text)))
+        instants = {row.valid_from for row in site.entities if type(row).__name__ == "Installation"}
+        assert instants == {datetime(2025, 12, 31, 23, tzinfo=UTC)}
+
+
+def test_a_toml_file_that_is_no_site_file_is_a_file_of_no_known_format(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "other.toml", "[tool]\nname = 1\n")
+    assert not is_site_file(path)
+    report = import_file(workspace, path, policy=Policy.STRICT)
+    assert [fault.code for fault in report.diagnostics] == ["unknown_format"]
