@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from openami.mdm.formats import Mapping, Policy, read_file
+from openami.quantities.errors import BillingError, TariffError
+from openami.workspace.agreements import assign_tariff
 from openami.workspace.importing import FileReport, Keeping, files_below, import_file
 from openami.workspace.workspace import Workspace
 from workspace_world import MakeWorkspace, contents, reopened
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,31 @@ def test_daily_green_button_values_are_validated_over_both_clock_changes(
     raw = workspace.store.raw(None, None, date(2013, 1, 1), date(2014, 1, 1))
     assert [block.total for block in finals] == [block.total for block in raw]
     assert Counter(block.interval_s for block in finals) == {86_400: 363, 82_800: 1, 90_000: 1}
+
+
+def test_daily_values_are_billed_by_tiers_but_not_by_hours_nor_over_a_clock_change(
+    make_workspace: MakeWorkspace, mdms: Path
+) -> None:
+    workspace = make_workspace("daily", zone="America/New_York", currency="USD")
+    path = mdms / "greenbutton" / "TestGBDataOneYearDailyBinnedMonthly.xml"
+    import_file(workspace, path, policy=Policy.STRICT)
+    workspace.vee().run(date(2013, 2, 1), date(2013, 7, 1))
+    for name in ("green_button_tiered", "green_button_tou"):
+        text = (EXAMPLES / f"{name}.toml").read_text("utf-8")
+        workspace.registry.put_document(
+            "tariff", name, text, valid_from=date(2012, 1, 1), actor="test", why="test"
+        )
+    (point,) = workspace.registry.usage_points()
+    (tiered,) = assign_tariff(workspace, "green_button_tiered", [point.usage_point_id], date(2013, 2, 1))
+    bill = workspace.bills.bill(tiered.agreement_id, date(2013, 2, 1), date(2013, 3, 1))
+    # 9.00 and 400 kWh at 0.1120 and the rest at 0.1690: 9.00 + 44.80 + 225.716 x 0.1690
+    assert (bill.energy_wh, bill.total_text) == (625_716, "91.95")
+    with pytest.raises(BillingError, match=r"2013-03-10 has intervals of 82800 s beside 86400 s"):
+        workspace.bills.bill(tiered.agreement_id, date(2013, 3, 1), date(2013, 4, 1))
+    (tou,) = assign_tariff(workspace, "green_button_tou", [point.usage_point_id], date(2013, 6, 1))
+    with pytest.raises(TariffError, match="the rate switches inside the interval of 86400 s"):
+        workspace.bills.bill(tou.agreement_id, date(2013, 6, 1), date(2013, 7, 1))
+    assert len(workspace.bills.bills()) == 1
 
 
 def test_an_ausgrid_home_and_its_archive_are_the_same(
