@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openami.quantities.errors import QuantityError
-from openami.quantities.money import Exact, Rounding, RoundingRule, money_of_text, money_text, parse_decimal
+from openami.quantities.money import (
+    Exact,
+    Rounding,
+    RoundingRule,
+    money_of_text,
+    money_text,
+    parse_decimal,
+    readable,
+)
 
 fractions = st.fractions(min_value=-(10**12), max_value=10**12, max_denominator=10**9)
 columns = st.lists(fractions, min_size=1, max_size=5)
@@ -95,3 +103,17 @@ def test_what_is_not_an_amount_is_refused(text: str) -> None:
 def test_a_price_is_a_finite_decimal(text: str) -> None:
     with pytest.raises(QuantityError, match="charge 1"):
         parse_decimal(text, "charge 1")
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        (Fraction(35), "35.00"),
+        (Fraction(161691, 1000), "161.691"),
+        (Fraction(18685449, 31000), "≈602.756"),
+        (Fraction(-1, 3), "≈-0.333"),
+        (Fraction(1, 10**7), "≈0.000"),
+    ],
+)
+def test_amounts_for_people_are_exact_or_say_that_they_are_not(amount: Fraction, expected: str) -> None:
+    assert readable(amount) == expected

@@ -11,6 +11,7 @@ import typer
 
 from openami.billing.bill import Refused
 from openami.billing.ledger import Bill
+from openami.billing.lines import Line
 from openami.cli.output import (
     DEFAULT_WORKSPACE,
     Advance,
@@ -25,7 +26,7 @@ from openami.cli.output import (
 )
 from openami.cli.period import billing_period
 from openami.quantities.errors import BillingError, FormatError
-from openami.quantities.money import money_text
+from openami.quantities.money import money_text, readable
 from openami.registry.entities import Agreement
 from openami.workspace.workspace import opened
 
@@ -180,7 +181,7 @@ def show(
         "lines",
         ("line", "text", "quantity", "unit", "price", "amount"),
         [
-            (number, line.text, money_text(line.quantity), line.unit, line.price, money_text(line.amount))
+            (number, _label(line), readable(line.quantity), line.unit, line.price, readable(line.amount))
             for number, line in enumerate(bill.lines, 1)
         ],
     )
@@ -272,6 +273,11 @@ def _advance(advance: Advance, before: int, total: int, done: int) -> None:
     advance(before + done, total)
 
 
+def _label(line: Line) -> str:
+    """A line's charge, and what of it the line is where that says more."""
+    return line.charge if line.text in (line.charge, "all") else f"{line.charge}: {line.text}"
+
+
 def _by_period(agreements: list[Agreement], start: date, end: date) -> dict[tuple[date, date], list[str]]:
     periods: dict[tuple[date, date], list[str]] = {}
     for one in agreements:
@@ -302,6 +308,7 @@ def _document(bill: Bill) -> dict[str, object]:
         "lines": [
             {
                 "line": number,
+                "charge": line.charge,
                 "text": line.text,
                 "quantity": money_text(line.quantity),
                 "unit": line.unit,

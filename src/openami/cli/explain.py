@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from openami.billing.explain import Node
 from openami.cli.output import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, print_json, stdout
-from openami.quantities.money import money_text
+from openami.quantities.money import readable
 from openami.workspace.workspace import opened
 
 _FOLLOWED: Final = frozenset({"bill", "line"})
@@ -119,9 +119,9 @@ def _amount(value: Fraction, unit: str) -> str:
     """A value with its unit; counts of a quantum (``1 Wh``, ``0.1 kvarh``) become the unit they count."""
     worth, _, name = unit.partition(" ")
     if not name:
-        return f"{money_text(value)} {unit}".rstrip()
+        return f"{readable(value)} {unit}".rstrip()
     exact = value * Fraction(worth)
-    number = f"{exact.numerator:,}" if exact.denominator == 1 else money_text(exact)
+    number = f"{exact.numerator:,}" if exact.denominator == 1 else readable(exact)
     return f"{number} {name}"
 
 

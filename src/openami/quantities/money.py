@@ -202,6 +202,14 @@ def money_text(amount: Fraction) -> str:
     return f"{sign}{whole}.{part:0{digits}d}"
 
 
+def readable(amount: Fraction) -> str:
+    """Amount for people: exact where it ends within six decimals, else ``"≈602.756"``."""
+    text = money_text(amount)
+    if "/" not in text and len(text.partition(".")[2]) <= 6:
+        return text
+    return f"≈{decimal_of(amount, 3)}"
+
+
 def money_of_text(text: str) -> Fraction:
     """Amount back from `money_text`.
 
