@@ -28,8 +28,16 @@ from openami.registry.entities import Installation, Meter, UsagePoint
 from openami.registry.registry import Registry
 
 ZONE = "Europe/Berlin"
+
+FIRST = date(2024, 2, 5)  # a Monday
+LAST = FIRST + timedelta(days=28)
 CAPTURED = datetime(2030, 1, 1, tzinfo=UTC)
 Counts = npt.NDArray[np.int64]
+
+
+def civil(offset: int) -> CivilDay:
+    """The civil day so many days after `FIRST`."""
+    return CivilDay(FIRST + timedelta(days=offset), ZONE)
 
 
 class Utility:

@@ -160,7 +160,7 @@ class DlmsLink(asyncio.Protocol):
         self._result = asyncio.get_running_loop().create_future()
         self._operation = operation
         self._transport.write(next(operation))
-        return await self._result  # type: ignore[return-value]
+        return cast(T, await self._result)  # what the future is given is the operation's own result
 
     def close(self) -> None:
         """End the connection."""
