@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openami.meter.energy_register import EnergyRegister, register_advance
-from openami.meter.flow import DAY_MS, SLOT_MS, CurveMeteringCore, FlowDay, Share, gated, slot_edges
 from openami.meter.load_curve import CurveBank, CurveKind, CurveSpec
+from openami.meter.metering_core.energy_register import EnergyRegister, register_advance
+from openami.meter.metering_core.load_flow import (
+    DAY_MS,
+    SLOT_MS,
+    CurveMeteringCore,
+    FlowDay,
+    Share,
+    gated,
+    slot_edges,
+)
 from openami.quantities.errors import QuantityError
 
 

@@ -31,9 +31,9 @@ from openami.meter.fleet_spec import (
     load_fleet,
     save_fleet,
 )
-from openami.meter.flow import DAY_MS
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.meter_clock import milliseconds
+from openami.meter.metering_core.load_flow import DAY_MS
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import FormatError, QuantityError
 from openami.quantities.status import DeviceFlag

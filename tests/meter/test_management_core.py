@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openami.meter.capture_buffer import CaptureBuffer
-from openami.meter.flow import DAY_MS, CurveMeteringCore, FlowDay, Share, gated, slot_edges
 from openami.meter.load_curve import CurveBank, CurveKind, CurveSpec
 from openami.meter.management_core import Meter, Occurrence, ProfileShape, Turn
 from openami.meter.meter_clock import (
@@ -20,6 +19,7 @@ from openami.meter.meter_clock import (
     milliseconds,
     next_midnight,
 )
+from openami.meter.metering_core.load_flow import DAY_MS, CurveMeteringCore, FlowDay, Share, gated, slot_edges
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.status import DeviceFlag
 from openami.readings.event import EventCode

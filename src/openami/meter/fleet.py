@@ -17,9 +17,9 @@ from openami.quantities.errors import QuantityError
 
 from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
-from .flow import DAY_MS, CurveMeteringCore
 from .management_core import Meter, Occurrence, Turn
 from .meter_clock import MeterClock, milliseconds
+from .metering_core.load_flow import DAY_MS, CurveMeteringCore
 from .supply import Supply, merged, outage_windows
 
 

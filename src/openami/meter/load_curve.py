@@ -23,7 +23,7 @@ import numpy.typing as npt
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import QuantityError
 
-from .flow import SLOT_LIMIT_MWH, SLOTS
+from .metering_core.load_flow import SLOT_LIMIT_MWH, SLOTS
 
 MWH_PER_WH = 1000
 MWH_PER_SLOT_AND_WATT = 250

@@ -38,7 +38,6 @@ from openami.quantities.status import DeviceFlag
 from openami.readings.event import EventCode
 
 from .capture_buffer import CaptureBuffer, CapturedRows
-from .energy_register import MeteringCore
 from .meter_clock import (
     MeterClock,
     daylight_saving_changes,
@@ -47,6 +46,7 @@ from .meter_clock import (
     milliseconds,
     next_midnight,
 )
+from .metering_core.energy_register import MeteringCore
 
 EVENT_CAPACITY = 256
 CLOCK_RANGE_MS = (

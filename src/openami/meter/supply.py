@@ -19,9 +19,19 @@ from openami.quantities.errors import QuantityError
 
 from .faults import Bypass, Outage
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
-from .flow import DAY_MS, SLOT_MS, SLOTS, FlowDay, Share, gated, segment_lengths, slot_edges, touches
 from .load_curve import MWH_PER_WH, CurveBank, CurveSpec, Day
 from .meter_clock import milliseconds
+from .metering_core.load_flow import (
+    DAY_MS,
+    SLOT_MS,
+    SLOTS,
+    FlowDay,
+    Share,
+    gated,
+    segment_lengths,
+    slot_edges,
+    touches,
+)
 
 DAYS_KEPT = 4
 AREA_LIMIT_MWH = 3_000_000_000

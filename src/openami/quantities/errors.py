@@ -73,3 +73,7 @@ class TariffError(OpenAmiError):
 
 class BillingError(OpenAmiError):
     """A bill that cannot be computed from what is stored."""
+
+
+class MeteringError(OpenAmiError):
+    """Samples, a waveform, a front end or a test plan that cannot be measured with."""

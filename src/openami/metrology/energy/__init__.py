@@ -1,0 +1,1 @@
+"""The energy path: exact sums of integer samples, registers, pulses, thresholds."""

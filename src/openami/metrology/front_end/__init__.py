@@ -1,0 +1,1 @@
+"""From the terminals to the counts: sensors, converter, compensation; measuring principles."""

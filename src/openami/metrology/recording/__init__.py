@@ -1,0 +1,1 @@
+"""Recorded waveforms: NPZ, WAV, CSV and COMTRADE files."""

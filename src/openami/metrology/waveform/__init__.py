@@ -1,0 +1,1 @@
+"""The waveform generator, and the closed-form integrals that are the reference of the test bench."""

@@ -1,0 +1,1 @@
+"""Windows of whole cycles off nominal: frequency, resampling, harmonics and their groups."""
