@@ -47,6 +47,14 @@ class RemoteProtocolError(ProtocolError):
     """*They* sent bytes that break the protocol."""
 
 
+class ProtectionError(RemoteProtocolError):
+    """Bytes that are not protected as agreed: a wrong tag or signature, a counter that was used before."""
+
+
+class SecurityError(OpenAmiError):
+    """A key, a certificate or a counter that is missing, unusable or must not be used any more."""
+
+
 class LinkError(OpenAmiError):
     """A connection could not be made, was lost, or did not answer in time."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from openami.protocols.dlms.interface_classes.interface_object import Access
+from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.obis import ObisCode
 
 PUBLIC_CLIENT = 16
@@ -29,6 +30,11 @@ class Mechanism(IntEnum):
     HIGH_SHA256 = 6
     HIGH_ECDSA = 7
 
+    @property
+    def high(self) -> bool:
+        """True where both sides answer a challenge."""
+        return self >= Mechanism.HIGH
+
 
 @dataclass(frozen=True, slots=True)
 class AssociationPolicy:
@@ -39,13 +45,15 @@ class AssociationPolicy:
     client:
         Its wPort.
     mechanism:
-        `Mechanism.NONE` or `Mechanism.LOW`.
+        How the client proves who it is.
     secret:
-        Password of `Mechanism.LOW`.
+        Password of `Mechanism.LOW`, or what the hashes of mechanisms 3, 4 and 6 are made over.
     ceiling:
         Access at most; methods run only where it is `Access.READ_WRITE`.
     objects:
         The objects that the client sees; None for all.
+    protection:
+        Protection that each of its requests must have at least; `Protection.NONE` for a plain association.
     """
 
     client: int
@@ -53,6 +61,7 @@ class AssociationPolicy:
     secret: bytes = field(default=b"", repr=False)
     ceiling: Access = Access.READ_WRITE
     objects: frozenset[ObisCode] | None = None
+    protection: Protection = Protection.NONE
 
     def sees(self, logical_name: ObisCode) -> bool:
         """True where the client may know of the object."""
@@ -75,3 +84,10 @@ def public(objects: Iterable[ObisCode], client: int = PUBLIC_CLIENT) -> Associat
 def management(secret: bytes, client: int = MANAGEMENT_CLIENT) -> AssociationPolicy:
     """The management client: low level security, everything."""
     return AssociationPolicy(client, Mechanism.LOW, secret)
+
+
+def secured_management(
+    protection: Protection = AUTHENTICATED_ENCRYPTION, client: int = MANAGEMENT_CLIENT
+) -> AssociationPolicy:
+    """The management client with high level security 5 (GMAC) and ciphered requests: everything."""
+    return AssociationPolicy(client, Mechanism.HIGH_GMAC, protection=protection)

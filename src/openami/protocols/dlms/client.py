@@ -23,12 +23,18 @@ from collections.abc import Generator, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
 from openami.protocols.dlms.acse import (
+    AARE,
+    AARQ,
+    CONTEXT_LN,
+    CONTEXT_LN_CIPHERED,
+    RLRE,
+    RLRQ,
     AssociationRequest,
     AssociationResponse,
     ReleaseRequest,
     ReleaseResponse,
 )
-from openami.protocols.dlms.apdu import Apdu, ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
 from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
 from openami.protocols.dlms.apdu_get import (
     GetRequest,
@@ -50,8 +56,12 @@ from openami.protocols.dlms.apdu_set import (
 )
 from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT, Mechanism
 from openami.protocols.dlms.association_state import Event, State, following
-from openami.protocols.dlms.axdr import Data, Plain, decode_plain, encode
+from openami.protocols.dlms.axdr import Data, Plain, Tag, decode_plain, encode
+from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
+from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher
+from openami.protocols.dlms.client_security import ClientSecurity, recover_counter
 from openami.protocols.dlms.descriptors import Attribute, Method, Selector
+from openami.protocols.dlms.high_level_security import Exchange, Prover, new_challenge
 from openami.protocols.dlms.initiate import (
     SUPPORTED,
     ConfirmedServiceError,
@@ -66,16 +76,25 @@ from openami.protocols.dlms.results import (
     AccessResult,
     AssociationError,
     AssociationResult,
+    Diagnostic,
+    InvocationCounterError,
     ServiceRefusedError,
 )
+from openami.protocols.dlms.security_control import Protection
 from openami.protocols.dlms.wrapper import WrapperChannel
-from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
+from openami.quantities.errors import LocalProtocolError, ProtectionError, RemoteProtocolError
+from openami.quantities.obis import ObisCode
+from openami.security.secret import Secret
 
 T = TypeVar("T")
 A = TypeVar("A")
 Operation: TypeAlias = Generator[bytes, bytes, T]
 """Yields bytes to send (``b""``: only needs more), is sent bytes received, returns its result."""
 
+REPLY_TO_CHALLENGE = Method(15, ObisCode(0, 0, 40, 0, 0), 1)
+"""reply_to_HLS_authentication of the current association."""
+
+_NEVER_CIPHERED = frozenset((AARQ, AARE, RLRQ, RLRE, EXCEPTION_RESPONSE))
 _INVOKE = 0xC0  # high priority, confirmed
 _SET_HEADER = 32
 """Octets of a SET request besides its data, at most (no selector in blocks)."""
@@ -114,6 +133,8 @@ class Association:
         Services proposed.
     channel:
         Framing; None for the TCP wrapper between the two wPorts.
+    security:
+        Low or high level security and ciphering; it takes the place of ``password``.
     """
 
     def __init__(
@@ -126,6 +147,7 @@ class Association:
         max_reassembled: int = MAX_REASSEMBLED,
         conformance: Conformance = SUPPORTED,
         channel: Channel | None = None,
+        security: ClientSecurity | None = None,
     ) -> None:
         if not 0 <= max_pdu <= MAX_PDU:
             raise LocalProtocolError(f"a PDU size of {max_pdu}", expected=f"0 .. {MAX_PDU}")
@@ -139,6 +161,9 @@ class Association:
         self._conformance = Conformance(0)
         self._server_max_pdu = MAX_PDU
         self._notifications: list[DataNotification | EventNotification] = []
+        self._security = security
+        self._cipher: Cipher | None = None
+        self._protection = Protection.NONE
 
     @property
     def state(self) -> State:
@@ -173,22 +198,97 @@ class Association:
             The answer is no AARE.
         """
         self._happen(Event.ASSOCIATE)
-        initiate = InitiateRequest(self._proposed, self._max_pdu).to_bytes()
-        mechanism = Mechanism.NONE if self._password is None else Mechanism.LOW
-        request = AssociationRequest(initiate, mechanism=mechanism, secret=self._password)
         with _Breaking(self):
-            answer = yield from self._exchange(request.to_bytes())
-            if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
-                self._happen(Event.REJECTED)
-                raise ServiceRefusedError(f"association refused: {answer}")
-            answer = _expected(answer, AssociationResponse)
-            if answer.result is not AssociationResult.ACCEPTED:
-                self._happen(Event.REJECTED)
-                raise AssociationError(answer.result, answer.diagnostic)
-            agreed = InitiateResponse.from_bytes(answer.user_information or b"")
-            self._conformance = agreed.conformance & self._proposed
-            self._server_max_pdu = agreed.max_pdu or MAX_PDU
+            self._cipher, self._protection = None, Protection.NONE
+            if self._security is not None:
+                self._cipher = self._security.cipher()
+            try:
+                yield from self._open()
+            except InvocationCounterError as asked:
+                if self._cipher is None:
+                    raise
+                recover_counter(self._cipher.send, asked.invocation_counter)
+                yield from self._open()
             self._happen(Event.ACCEPTED)
+
+    def _open(self) -> Operation[None]:
+        """One AARQ, and the challenges of high level security."""
+        request, challenge = self._association_request()
+        answer = yield from self._exchange(request.to_bytes())
+        if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
+            raise InvocationCounterError(answer.invocation_counter)
+        if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
+            self._happen(Event.REJECTED)
+            raise ServiceRefusedError(f"association refused: {answer}")
+        answer = _expected(answer, AssociationResponse)
+        if answer.result is not AssociationResult.ACCEPTED:
+            self._happen(Event.REJECTED)
+            raise AssociationError(answer.result, answer.diagnostic)
+        security, cipher = self._security, self._cipher
+        title = answer.responding_ap_title or b""
+        information = answer.user_information or b""
+        if cipher is not None and security is not None:
+            if security.meter_title is not None and title and title != security.meter_title:
+                raise ProtectionError(
+                    f"the meter calls itself {title.hex()}", expected=security.meter_title.hex()
+                )
+            cipher.peer_title = security.meter_title or title
+            if security.protection:
+                information = cipher.open(information, security.protection).apdu
+        agreed = InitiateResponse.from_bytes(information)
+        self._conformance = agreed.conformance & self._proposed
+        self._server_max_pdu = agreed.max_pdu or MAX_PDU
+        if security is not None:
+            self._protection = security.protection
+            if security.mechanism.high:
+                peer = cipher.peer_title if cipher is not None else title
+                exchange = Exchange(security.title, peer, challenge, answer.challenge or b"")
+                yield from self._prove(security.prover(cipher), exchange)
+
+    def _association_request(self) -> tuple[AssociationRequest, bytes]:
+        """AARQ, and the challenge in it."""
+        security, cipher = self._security, self._cipher
+        if security is None:
+            initiate = InitiateRequest(self._proposed, self._max_pdu).to_bytes()
+            mechanism = Mechanism.NONE if self._password is None else Mechanism.LOW
+            return AssociationRequest(initiate, mechanism=mechanism, secret=self._password), b""
+        dedicated = None
+        if security.form.dedicated and cipher is not None:
+            dedicated = Secret.random(len(cipher.keys.global_unicast))
+            cipher.use_dedicated(dedicated)
+        plain = InitiateRequest(
+            self._proposed, self._max_pdu, None if dedicated is None else dedicated.reveal()
+        ).to_bytes()
+        if security.protection and cipher is not None:
+            plain = cipher.seal(plain, security.protection, Form.GLOBAL)
+        high = security.mechanism.high
+        challenge = new_challenge() if high else b""
+        password = None if security.secret is None else security.secret.reveal()
+        return (
+            AssociationRequest(
+                plain,
+                CONTEXT_LN_CIPHERED if security.protection else CONTEXT_LN,
+                security.mechanism,
+                challenge if high else password,
+                security.title,
+            ),
+            challenge,
+        )
+
+    def _prove(self, prover: Prover, exchange: Exchange) -> Operation[None]:
+        """Answer the meter's challenge, and hear its answer to ours."""
+        proof = Data(Tag.OCTET_STRING, prover.prove(exchange))
+        request = ActionRequest(self._next_invoke(), REPLY_TO_CHALLENGE, proof)
+        answer = yield from self._exchange(request.to_bytes())
+        if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
+            raise AssociationError(AssociationResult.REJECTED_PERMANENT, Diagnostic.AUTHENTICATION_FAILURE)
+        answer = _expected(answer, ActionResponse)
+        if answer.result is not AccessResult.SUCCESS or not isinstance(answer.returned, bytes):
+            raise AssociationError(AssociationResult.REJECTED_PERMANENT, Diagnostic.AUTHENTICATION_FAILURE)
+        returned = decode_plain(answer.returned)
+        if not isinstance(returned, bytes):
+            raise ProtectionError("the meter did not answer our challenge")
+        prover.verify(exchange, returned)
 
     def release(self) -> Operation[None]:
         """Close the association; the connection can be used for another."""
@@ -198,6 +298,8 @@ class Association:
             if not isinstance(answer, ExceptionResponse):
                 _expected(answer, ReleaseResponse)
             self._happen(Event.RELEASED)
+            if self._cipher is not None:
+                self._cipher.received.persist()
 
     def get(self, attribute: Attribute, selector: Selector | None = None) -> Operation[Plain]:
         """Value of an attribute, or of the part that ``selector`` names, as a plain value (`axdr`).
@@ -257,7 +359,7 @@ class Association:
         self._happen(Event.REQUEST)
         with _Breaking(self):
             invoke = self._next_invoke()
-            if len(encoded) + _SET_HEADER <= self._server_max_pdu:
+            if len(encoded) + _SET_HEADER <= self._largest_request:
                 request = SetRequest(invoke, attribute, value).to_bytes()
                 answer = _expected((yield from self._request(request, invoke)), SetResponse)
                 result = answer.result
@@ -281,6 +383,11 @@ class Association:
             _accepted(returned, method)
         return value
 
+    @property
+    def _largest_request(self) -> int:
+        """Octets of a request before it is protected."""
+        return self._server_max_pdu - (MAX_OVERHEAD if self._protection else 0)
+
     # --- exchange -------------------------------------------------------------------------------------
 
     def _happen(self, event: Event) -> None:
@@ -292,13 +399,13 @@ class Association:
 
     def _exchange(self, apdu: bytes) -> Operation[Apdu]:
         """Send an APDU, give the one that answers it; notifications in between are kept apart."""
-        data = yield self._channel.outgoing(apdu)
+        data = yield self._channel.outgoing(self._protected(apdu))
         answer: Apdu | None = None
         while answer is None:
             for received in self._channel.incoming(data):
                 if answer is not None:
                     raise RemoteProtocolError("a second answer to one request")
-                arrived = decode_apdu(received)
+                arrived = decode_apdu(self._verified(received))
                 if isinstance(arrived, DataNotification | EventNotification):
                     self._notifications.append(arrived)
                 else:
@@ -307,14 +414,34 @@ class Association:
                 data = yield b""
         return answer
 
+    def _protected(self, apdu: bytes) -> bytes:
+        """An APDU as the association protects it; AARQ and RLRQ go plain."""
+        if self._cipher is None or not self._protection or apdu[0] in _NEVER_CIPHERED:
+            return apdu
+        form = self._security.form if self._security is not None else Form.GLOBAL
+        return self._cipher.seal(apdu, self._protection, form)
+
+    def _verified(self, received: bytes) -> bytes:
+        """A received APDU without its protection; a plain one only where it may be plain."""
+        ciphered = received[:1] and received[0] in CIPHERED_TAGS
+        if ciphered and self._cipher is not None:
+            return self._cipher.open(received, self._protection).apdu
+        if self._protection and received[:1] and received[0] not in _NEVER_CIPHERED:
+            raise ProtectionError(
+                f"an unprotected APDU {received[0]:#04x}", expected="an APDU protected as agreed"
+            )
+        return received
+
     def _request(self, apdu: bytes, invoke: int) -> Operation[Apdu]:
         """Exchange of a confirmed service: the answer carries the invoke id, or refuses the service."""
-        if len(apdu) > self._server_max_pdu:
+        if len(apdu) > self._largest_request:
             self._happen(Event.ANSWERED)
             raise LocalProtocolError(
-                f"a request of {len(apdu)} octets", expected=f"at most {self._server_max_pdu}"
+                f"a request of {len(apdu)} octets", expected=f"at most {self._largest_request}"
             )
         answer = yield from self._exchange(apdu)
+        if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
+            raise InvocationCounterError(answer.invocation_counter)
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
             self._happen(Event.ANSWERED)
             raise ServiceRefusedError(str(answer))
@@ -369,9 +496,9 @@ class Association:
         if not self._conformance & Conformance.BLOCK_TRANSFER_SET:
             self._happen(Event.ANSWERED)
             raise LocalProtocolError(
-                f"a value of {len(encoded)} octets", expected=f"at most {self._server_max_pdu - _SET_HEADER}"
+                f"a value of {len(encoded)} octets", expected=f"at most {self._largest_request - _SET_HEADER}"
             )
-        size = self._server_max_pdu - _SET_HEADER
+        size = self._largest_request - _SET_HEADER
         if size <= 0:
             raise RemoteProtocolError(f"a server that takes {self._server_max_pdu} octets")
         pieces = [encoded[start : start + size] for start in range(0, len(encoded), size)]
@@ -403,6 +530,8 @@ class Association:
     def break_off(self) -> None:
         """The transport was lost or an operation given up: the association cannot be used any more."""
         self._happen(Event.BREAK)
+        if self._cipher is not None:
+            self._cipher.received.persist()
 
 
 class _Breaking:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from openami.protocols.dlms.association_policy import AssociationPolicy
+from openami.protocols.dlms.device_security import DeviceSecurity
 from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
 from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
@@ -25,16 +26,25 @@ class LogicalDevice:
         Its objects; the association object 0-0:40.0.0 is added by the session.
     policies:
         Who may associate.
+    security:
+        System title, keys and counters; None where nobody associates with high level security.
 
     Raises
     ------
     LocalProtocolError
-        Two objects have one logical name, two policies one client, or an object is called 0-0:40.0.0.
+        Two objects have one logical name, two policies one client, an object is called 0-0:40.0.0, or a
+        policy needs keys that the device has not.
     """
 
-    __slots__ = ("_objects", "_policies")
+    __slots__ = ("_objects", "_policies", "security")
 
-    def __init__(self, objects: Iterable[InterfaceObject], policies: Iterable[AssociationPolicy]) -> None:
+    def __init__(
+        self,
+        objects: Iterable[InterfaceObject],
+        policies: Iterable[AssociationPolicy],
+        security: DeviceSecurity | None = None,
+    ) -> None:
+        self.security = security
         self._objects: dict[ObisCode, InterfaceObject] = {}
         for item in objects:
             if item.logical_name in self._objects or item.logical_name == CURRENT_ASSOCIATION:
@@ -43,6 +53,9 @@ class LogicalDevice:
         self._policies: tuple[AssociationPolicy, ...] = tuple(policies)
         if len({policy.client for policy in self._policies}) != len(self._policies):
             raise LocalProtocolError("two policies for one client")
+        for policy in self._policies:
+            if security is None and (policy.protection or policy.mechanism.high):
+                raise LocalProtocolError(f"client {policy.client} needs keys", expected="a DeviceSecurity")
 
     def policy(self, client: int) -> AssociationPolicy | None:
         """Policy of a client; None where it may not associate."""

@@ -99,3 +99,11 @@ class AssociationError(ProtocolError):
 
 class ServiceRefusedError(ProtocolError):
     """A request was answered with an exception-response or a confirmed-service-error."""
+
+
+class InvocationCounterError(ServiceRefusedError):
+    """Our invocation counter was refused; ``invocation_counter`` is the lowest that would be believed."""
+
+    def __init__(self, invocation_counter: int) -> None:
+        self.invocation_counter = invocation_counter
+        super().__init__("the invocation counter was used before", expected=f"{invocation_counter} or more")

@@ -1,23 +1,41 @@
 """The server's side of one association: a client's wPort with a logical device.
 
-    IDLE --AARQ accepted--> ASSOCIATED --RLRQ--> IDLE
-    IDLE --AARQ rejected--> IDLE             ASSOCIATED --AARQ--> (as from IDLE)
+    IDLE ----------AARQ accepted (none, low)-------------> ASSOCIATED --RLRQ--> IDLE
+    IDLE --AARQ with a challenge--> CHALLENGED --its answer--> ASSOCIATED
+                                    CHALLENGED --anything else, or a wrong answer--> IDLE
+    IDLE --AARQ rejected--> IDLE    ASSOCIATED --AARQ--> (as from IDLE)
     IDLE --anything else: exception-response, service not allowed
 
-Rule of this file: every APDU that comes in is answered by exactly one APDU, whatever it says.
+IEC 62056-5-3 clauses 5.2 and 7.2. Rules of this file: every APDU that comes in is answered by exactly one
+APDU, whatever it says; and where protection was agreed on, nothing unprotected is served.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from openami.protocols.dlms.acse import (
     CONTEXT_LN,
+    CONTEXT_LN_CIPHERED,
     AssociationRequest,
     AssociationResponse,
     ReleaseRequest,
     ReleaseResponse,
 )
-from openami.protocols.dlms.apdu import ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
+from openami.protocols.dlms.axdr import Data, Tag, encode
+from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
+from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher, CounterUsedError
+from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.high_level_security import (
+    MAX_CHALLENGE,
+    MIN_CHALLENGE,
+    Exchange,
+    Prover,
+    new_challenge,
+)
 from openami.protocols.dlms.initiate import (
     DLMS_VERSION,
     INITIATE_CATEGORY,
@@ -30,21 +48,39 @@ from openami.protocols.dlms.initiate import (
 )
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
 from openami.protocols.dlms.limits import MAX_PDU, MIN_PDU
-from openami.protocols.dlms.logical_device import LogicalDevice
+from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
 from openami.protocols.dlms.results import (
+    AccessResult,
     AssociationResult,
     Diagnostic,
     ServiceError,
     StateError,
 )
+from openami.protocols.dlms.security_control import Protection
 from openami.protocols.dlms.server_services import UNKNOWN_SERVICE, ServerServices
-from openami.quantities.errors import RemoteProtocolError
+from openami.quantities.errors import OpenAmiError, ProtectionError, RemoteProtocolError, SecurityError
+from openami.security.meter_keys import SYSTEM_TITLE_OCTETS
+from openami.security.secret import Secret
 
 NOT_ASSOCIATED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
+NOT_DECIPHERED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
+_ASSOCIATION_CLASS = 15
+_REPLY_TO_CHALLENGE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Challenged:
+    """A client that has yet to answer our challenge."""
+
+    services: ServerServices
+    prover: Prover
+    exchange: Exchange
 
 
 class ServerAssociation:
     """What the server knows of one client.
+
+    Invariant: at most one of ``_services`` (associated) and ``_challenged`` is set.
 
     Parameters
     ----------
@@ -54,18 +90,21 @@ class ServerAssociation:
         wPorts.
     """
 
-    __slots__ = ("_client", "_device", "_server", "_services")
+    __slots__ = ("_challenged", "_cipher", "_client", "_device", "_policy", "_server", "_services")
 
     def __init__(self, device: LogicalDevice | None, client: int, server: int) -> None:
         self._device = device
         self._client = client
         self._server = server
         self._services: ServerServices | None = None
+        self._challenged: _Challenged | None = None
+        self._cipher: Cipher | None = None
+        self._policy: AssociationPolicy | None = None
 
     @property
     def associated(self) -> bool:
-        """True between an accepted AARQ and its release."""
-        return self._services is not None
+        """True between an accepted AARQ and its release, also while a challenge is not yet answered."""
+        return self._services is not None or self._challenged is not None
 
     @property
     def kept_octets(self) -> int:
@@ -80,47 +119,180 @@ class ServerAssociation:
     def answer(self, apdu: bytes) -> bytes:
         """The APDU that answers an APDU."""
         try:
+            return self._answer(apdu)
+        except SecurityError:  # our own counters are used up: nothing can be protected any more
+            self._leave()
+            return NOT_ASSOCIATED.to_bytes()
+
+    def _answer(self, apdu: bytes) -> bytes:
+        if apdu and apdu[0] in CIPHERED_TAGS:
+            return self._answer_ciphered(apdu)
+        try:
             request = decode_apdu(apdu)
         except RemoteProtocolError:
             return (UNKNOWN_SERVICE if self.associated else NOT_ASSOCIATED).to_bytes()
         if isinstance(request, AssociationRequest):
-            return self._associate(request).to_bytes()
+            return self._associate(request)
+        if isinstance(request, ReleaseRequest) and self.associated:
+            self._leave()
+            return ReleaseResponse().to_bytes()
+        if self._policy is not None and self._policy.protection:
+            self._observe(Attack.DOWNGRADE, f"{type(request).__name__} without protection")
+            return NOT_ASSOCIATED.to_bytes()
+        return self._serve(request)
+
+    def _answer_ciphered(self, apdu: bytes) -> bytes:
+        cipher, policy = self._cipher, self._policy
+        if cipher is None or policy is None:
+            return NOT_ASSOCIATED.to_bytes()
+        try:
+            opened = cipher.open(apdu, policy.protection)
+            request = decode_apdu(opened.apdu)
+        except CounterUsedError as used:
+            self._observe(Attack.REPLAY, str(used))
+            return _counter_error(used)
+        except ProtectionError as error:
+            self._observe(Attack.WRONG_TAG, str(error))
+            return NOT_DECIPHERED.to_bytes()
+        except RemoteProtocolError:
+            return UNKNOWN_SERVICE.to_bytes()
+        answer = self._serve(request)
+        if answer[0] == EXCEPTION_RESPONSE:
+            return answer
+        protection = (opened.header.level | policy.protection) & ~Protection.BROADCAST
+        return cipher.seal(answer, protection, opened.form)
+
+    def _serve(self, request: Apdu) -> bytes:
+        if self._challenged is not None:
+            return self._hear_proof(self._challenged, request)
         if self._services is None:
             return NOT_ASSOCIATED.to_bytes()
-        if isinstance(request, ReleaseRequest):
-            self._services = None
-            return ReleaseResponse().to_bytes()
         return self._services.serve(request)
 
-    def _associate(self, request: AssociationRequest) -> AssociationResponse:
-        self._services = None
-        try:
-            proposed = InitiateRequest.from_bytes(request.user_information)
-        except RemoteProtocolError:
-            return _rejected(Diagnostic.NO_REASON_GIVEN, None)
-        agreed = proposed.conformance & SUPPORTED
-        response = InitiateResponse(agreed, MAX_PDU).to_bytes()
+    # --- association ----------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        if self._cipher is not None:
+            self._cipher.received.persist()
+        self._services = self._challenged = self._cipher = self._policy = None
+
+    def _associate(self, request: AssociationRequest) -> bytes:
+        self._leave()
         policy = self._device.policy(self._client) if self._device is not None else None
         diagnostic = _diagnose(request, policy)
+        if diagnostic is Diagnostic.AUTHENTICATION_FAILURE:
+            self._observe(Attack.WRONG_PASSWORD, f"mechanism {request.mechanism}")
+        elif policy is not None and diagnostic is not Diagnostic.NULL:
+            self._observe(Attack.DOWNGRADE, f"context {request.context} with mechanism {request.mechanism}")
         if policy is None or self._device is None or diagnostic is not Diagnostic.NULL:
-            return _rejected(diagnostic, response)
+            return _rejected(diagnostic, _refused_initiate(request)).to_bytes()
+        security = self._device.security
+        cipher, protection, initiate = None, Protection.NONE, request.user_information
+        title = request.calling_ap_title or b""
+        if security is not None and (policy.mechanism.high or policy.protection):
+            if policy.protection and len(title) != SYSTEM_TITLE_OCTETS:
+                return _rejected(Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED, None).to_bytes()
+            cipher = security.cipher(title)
+        if cipher is not None and initiate[:1] and initiate[0] in CIPHERED_TAGS:
+            try:
+                opened = cipher.open(initiate, policy.protection)
+            except CounterUsedError as used:
+                self._observe(Attack.REPLAY, str(used))
+                return _counter_error(used)
+            except RemoteProtocolError as error:
+                self._observe(Attack.WRONG_TAG, str(error))
+                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
+            initiate, protection = opened.apdu, opened.header.level
+        elif policy.protection:
+            self._observe(Attack.DOWNGRADE, "an AARQ whose InitiateRequest is not protected")
+            return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
+        try:
+            proposed = InitiateRequest.from_bytes(initiate)
+            if cipher is not None and proposed.dedicated_key is not None:
+                cipher.use_dedicated(Secret(proposed.dedicated_key))
+        except RemoteProtocolError:
+            return _rejected(Diagnostic.NO_REASON_GIVEN, None).to_bytes()
         if proposed.version < DLMS_VERSION:
-            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(VERSION_TOO_LOW))
-        if 0 < proposed.max_pdu < MIN_PDU:
-            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT))
+            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(VERSION_TOO_LOW)).to_bytes()
+        overhead = MAX_OVERHEAD if policy.protection else 0
+        if 0 < proposed.max_pdu < MIN_PDU + overhead:
+            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
+        agreed = proposed.conformance & SUPPORTED
         max_send = proposed.max_pdu or MAX_PDU
         context = AssociationContext(self._client, self._server, int(agreed), MAX_PDU, max_send)
-        self._services = ServerServices(self._device, policy, context)
+        services = ServerServices(self._device, policy, context, max_send - overhead)
+        response = InitiateResponse(agreed, MAX_PDU).to_bytes()
+        if cipher is not None and protection:
+            response = cipher.seal(response, protection, Form.GLOBAL)
+        challenge = None
+        if policy.mechanism.high and security is not None and cipher is not None:
+            challenge = new_challenge()
+            exchange = Exchange(security.title, title, challenge, request.secret or b"")
+            try:
+                prover = security.prover(policy, cipher)
+            except OpenAmiError:
+                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
+            self._challenged = _Challenged(services, prover, exchange)
+        else:
+            self._services = services
+        self._policy, self._cipher = policy, cipher
         return AssociationResponse(
-            AssociationResult.ACCEPTED, Diagnostic.NULL, response, mechanism=request.mechanism
-        )
+            AssociationResult.ACCEPTED,
+            Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,
+            response,
+            context=request.context,
+            mechanism=request.mechanism,
+            challenge=challenge,
+            responding_ap_title=security.title if cipher is not None and security is not None else None,
+        ).to_bytes()
+
+    def _hear_proof(self, challenged: _Challenged, request: Apdu) -> bytes:
+        """The client's answer to our challenge; our answer to its own."""
+        self._challenged = None
+        proof = None
+        if (
+            isinstance(request, ActionRequest)
+            and request.method.class_id == _ASSOCIATION_CLASS
+            and request.method.logical_name == CURRENT_ASSOCIATION
+            and request.method.index == _REPLY_TO_CHALLENGE
+            and request.parameter is not None
+            and isinstance(request.parameter.value, bytes)
+        ):
+            proof = request.parameter.value
+        if proof is None or not isinstance(request, ActionRequest):
+            self._leave_unproved("something else than the answer to our challenge")
+            return NOT_ASSOCIATED.to_bytes()
+        try:
+            challenged.prover.verify(challenged.exchange, proof)
+        except ProtectionError as error:
+            self._leave_unproved(str(error))
+            return ActionResponse(request.invoke, AccessResult.READ_WRITE_DENIED).to_bytes()
+        self._services = challenged.services
+        own = encode(Data(Tag.OCTET_STRING, challenged.prover.prove(challenged.exchange)))
+        return ActionResponse(request.invoke, AccessResult.SUCCESS, own).to_bytes()
+
+    def _leave_unproved(self, detail: str) -> None:
+        """Nothing is served any more; the cipher stays for the one answer that is under way."""
+        self._observe(Attack.WRONG_PROOF, detail)
+        self._services = self._challenged = None
+
+    @property
+    def _security(self) -> DeviceSecurity | None:
+        return None if self._device is None else self._device.security
+
+    def _observe(self, attack: Attack, detail: str) -> None:
+        if (security := self._security) is not None:
+            security.observe(Incident(attack, self._client, detail))
 
 
 def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> Diagnostic:
     """Why an AARQ is rejected by the ACSE service user; NULL where it is not."""
     if policy is None:
         return Diagnostic.NO_REASON_GIVEN
-    if request.context != CONTEXT_LN:
+    contexts = (CONTEXT_LN_CIPHERED,) if policy.protection else (CONTEXT_LN, CONTEXT_LN_CIPHERED)
+    if not (policy.protection or policy.mechanism.high):
+        contexts = (CONTEXT_LN,)
+    if request.context not in contexts:
         return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
     if policy.mechanism is Mechanism.NONE:
         known = request.mechanism == Mechanism.NONE
@@ -129,9 +301,31 @@ def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> 
         return Diagnostic.AUTHENTICATION_REQUIRED
     if request.mechanism != policy.mechanism:
         return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
-    if request.secret is None or not policy.proves(request.secret):
+    if request.secret is None:
+        return Diagnostic.AUTHENTICATION_FAILURE
+    if policy.mechanism is Mechanism.LOW and not policy.proves(request.secret):
+        return Diagnostic.AUTHENTICATION_FAILURE
+    if policy.mechanism.high and not MIN_CHALLENGE <= len(request.secret) <= MAX_CHALLENGE:
         return Diagnostic.AUTHENTICATION_FAILURE
     return Diagnostic.NULL
+
+
+def _refused_initiate(request: AssociationRequest) -> bytes | None:
+    """The InitiateResponse that goes with a refusal of a plain request; None for a ciphered one."""
+    try:
+        proposed = InitiateRequest.from_bytes(request.user_information)
+    except RemoteProtocolError:
+        return None
+    return InitiateResponse(proposed.conformance & SUPPORTED, MAX_PDU).to_bytes()
+
+
+def _counter_error(used: CounterUsedError) -> bytes:
+    """The exception-response that tells the counter to go on from."""
+    return ExceptionResponse(
+        StateError.SERVICE_NOT_ALLOWED,
+        ServiceError.INVOCATION_COUNTER_ERROR,
+        min(used.expected_counter, 0xFFFF_FFFF),
+    ).to_bytes()
 
 
 def _rejected(diagnostic: Diagnostic, user_information: bytes | None) -> AssociationResponse:

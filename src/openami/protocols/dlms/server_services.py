@@ -76,15 +76,23 @@ class ServerServices:
         What the client may do.
     context:
         What was agreed on.
+    largest_answer:
+        Octets of an answer before it is protected; longer ones go in blocks.
     """
 
     __slots__ = ("_conformance", "_current", "_device", "_long_get", "_long_set", "_max_send", "_policy")
 
-    def __init__(self, device: LogicalDevice, policy: AssociationPolicy, context: AssociationContext) -> None:
+    def __init__(
+        self,
+        device: LogicalDevice,
+        policy: AssociationPolicy,
+        context: AssociationContext,
+        largest_answer: int,
+    ) -> None:
         self._device = device
         self._policy = policy
         self._conformance = Conformance(context.conformance)
-        self._max_send = context.max_send
+        self._max_send = largest_answer
         self._current = AssociationLn(device, policy, context)
         self._long_get: _LongGet | None = None
         self._long_set: _LongSet | None = None

@@ -1,0 +1,126 @@
+"""How a client protects an association: mechanism, keys, form, and the counters that outlive it.
+
+IEC 62056-5-3 clauses 5.2 and 5.3. Rule of this file: a counter moves forward only. A meter that asks for a
+lower one was exchanged, reset or is not that meter, and nobody goes on without a person having looked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from openami.protocols.dlms.association_policy import Mechanism
+from openami.protocols.dlms.ciphered_apdu import Form
+from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.high_level_security import EcdsaProver, GmacProver, HashProver, Prover
+from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.quantities.errors import LocalProtocolError, SecurityError
+from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter
+from openami.security.meter_keys import MeterKeys, system_title
+from openami.security.secret import Secret
+from openami.security.suites import suite
+
+MAX_RECOVERY_JUMP = 1 << 28
+"""How far forward a meter may ask our counter to jump: a sixteenth of all there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecurity:
+    """What one client needs to associate with one meter.
+
+    Parameters
+    ----------
+    title:
+        Our system title.
+    keys:
+        Keys shared with the meter; None for mechanisms 3 and 4 without ciphering.
+    mechanism:
+        Low or high level security.
+    protection:
+        How requests are protected, and what answers must be at least; `Protection.NONE` for none.
+    form:
+        How ciphered services are tagged; a dedicated form makes a key for the association.
+    secret:
+        Password (mechanism 1), or what the hashes of 3, 4 and 6 are made over.
+    meter_title:
+        System title that the meter must have; None where it is not known.
+    signing_key, meter_key:
+        Our private and the meter's public signature key (mechanism 7).
+    counters:
+        Where counters are kept.
+
+    Raises
+    ------
+    LocalProtocolError
+        Something is missing for what is asked.
+    """
+
+    title: bytes
+    keys: MeterKeys | None = None
+    mechanism: Mechanism = Mechanism.HIGH_GMAC
+    protection: Protection = AUTHENTICATED_ENCRYPTION
+    form: Form = Form.GLOBAL
+    secret: Secret | None = None
+    meter_title: bytes | None = None
+    signing_key: ec.EllipticCurvePrivateKey | None = None
+    meter_key: ec.EllipticCurvePublicKey | None = None
+    counters: CounterStore = field(default_factory=MemoryCounters)
+
+    def __post_init__(self) -> None:
+        system_title(self.title)
+        if self.keys is None and (self.protection or self.mechanism is Mechanism.HIGH_GMAC):
+            raise LocalProtocolError("ciphering or GMAC without keys")
+        hashed = (Mechanism.LOW, Mechanism.HIGH_MD5, Mechanism.HIGH_SHA1, Mechanism.HIGH_SHA256)
+        if self.secret is None and self.mechanism in hashed:
+            raise LocalProtocolError(f"mechanism {int(self.mechanism)} without a secret")
+        signs = self.mechanism is Mechanism.HIGH_ECDSA
+        if signs and (self.signing_key is None or self.meter_key is None or self.keys is None):
+            raise LocalProtocolError("mechanism 7 without signature keys, or without a suite")
+        if self.mechanism is Mechanism.HIGH:
+            raise LocalProtocolError("mechanism 2 is the manufacturer's own", expected="0, 1 or 3 .. 7")
+
+    def cipher(self) -> Cipher | None:
+        """Both directions with the meter; None without keys."""
+        if self.keys is None:
+            return None
+        name = f"{self.title.hex()}/{self.keys.global_unicast.fingerprint}/send"
+        return Cipher(
+            self.keys,
+            self.title,
+            self.meter_title or b"",
+            SendCounter(self.counters, name),
+            ReceiveCounters(self.counters),
+        )
+
+    def prover(self, cipher: Cipher | None) -> Prover:
+        """The mechanism of high level security."""
+        if self.mechanism is Mechanism.HIGH_GMAC and cipher is not None:
+            return GmacProver(cipher)
+        keys, own, other = self.keys, self.signing_key, self.meter_key
+        if (
+            self.mechanism is Mechanism.HIGH_ECDSA
+            and own is not None
+            and other is not None
+            and keys is not None
+        ):
+            return EcdsaProver(suite(keys.suite_number), own, other)
+        if self.secret is None:
+            raise LocalProtocolError(f"mechanism {int(self.mechanism)} without a secret")
+        return HashProver(self.mechanism, self.secret)
+
+
+def recover_counter(send: SendCounter, asked: int) -> None:
+    """Go on from the counter that a meter asks for.
+
+    Raises
+    ------
+    SecurityError
+        It lies behind ours, or further ahead than `MAX_RECOVERY_JUMP`.
+    """
+    if asked - send.value > MAX_RECOVERY_JUMP:
+        raise SecurityError(
+            f"a meter asked our invocation counter to jump from {send.value} to {asked}",
+            expected=f"a jump of at most {MAX_RECOVERY_JUMP}",
+        )
+    send.advance(asked)

@@ -1,0 +1,117 @@
+"""What a logical device knows of security: system title, keys, counters, and whom it tells of attacks.
+
+One for each meter, shared by all its associations and connections, because the counters of a key are.
+Rule of this file: whatever is refused for its protection is told to `observe`, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
+from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.high_level_security import EcdsaProver, GmacProver, HashProver, Prover
+from openami.quantities.errors import ProtectionError
+from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter
+from openami.security.meter_keys import KeyKind, MeterKeys
+from openami.security.secret import Secret
+from openami.security.suites import suite
+
+
+class Attack(Enum):
+    """What somebody may have tried; logged by the meter."""
+
+    WRONG_PASSWORD = "wrong password"
+    WRONG_PROOF = "wrong answer to a challenge"
+    WRONG_TAG = "authentication tag or key"
+    REPLAY = "invocation counter used before"
+    DOWNGRADE = "less protection than agreed"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One thing that was refused.
+
+    Parameters
+    ----------
+    attack:
+        What it looks like.
+    client:
+        wPort that it came from.
+    detail:
+        What was wrong, in words; never a secret.
+    """
+
+    attack: Attack
+    client: int
+    detail: str
+
+
+def nobody(incident: Incident) -> None:
+    """Take notice of nothing."""
+
+
+class DeviceSecurity:
+    """Security of one meter.
+
+    Invariant: `send` is the only source of counters under the global keys.
+
+    Parameters
+    ----------
+    title:
+        System title of the meter.
+    keys:
+        Its symmetric keys.
+    counters:
+        Where counters are kept; in memory when left out.
+    observe:
+        Told of everything that is refused.
+    signing_key:
+        Private signature key, for mechanism 7.
+    client_keys:
+        Public signature keys of clients, by wPort.
+    """
+
+    __slots__ = ("_counters", "client_keys", "keys", "observe", "received", "send", "signing_key", "title")
+
+    def __init__(
+        self,
+        title: bytes,
+        keys: MeterKeys,
+        counters: CounterStore | None = None,
+        observe: Callable[[Incident], None] = nobody,
+        signing_key: ec.EllipticCurvePrivateKey | None = None,
+        client_keys: dict[int, ec.EllipticCurvePublicKey] | None = None,
+    ) -> None:
+        self._counters = MemoryCounters() if counters is None else counters
+        self.title = title
+        self.keys = keys
+        self.send = SendCounter(self._counters, f"{title.hex()}/send")
+        self.received = ReceiveCounters(self._counters)
+        self.observe = observe
+        self.signing_key = signing_key
+        self.client_keys = client_keys or {}
+
+    def cipher(self, client_title: bytes) -> Cipher:
+        """Both directions with a client."""
+        return Cipher(self.keys, self.title, client_title, self.send, self.received)
+
+    def prover(self, policy: AssociationPolicy, cipher: Cipher) -> Prover:
+        """The mechanism of a policy with this meter's secrets; raises `ProtectionError` without them."""
+        match policy.mechanism:
+            case Mechanism.HIGH_GMAC:
+                return GmacProver(cipher)
+            case Mechanism.HIGH_ECDSA:
+                other = self.client_keys.get(policy.client)
+                if self.signing_key is None or other is None:
+                    raise ProtectionError("no signature keys for this client")
+                return EcdsaProver(suite(self.keys.suite_number), self.signing_key, other)
+        return HashProver(policy.mechanism, Secret(policy.secret))
+
+    def change_key(self, kind: KeyKind, key: Secret) -> None:
+        """Take a new key into use; associations that are open go on with the old one."""
+        self.keys = self.keys.with_key(kind, key)
