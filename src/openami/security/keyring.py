@@ -1,0 +1,317 @@
+"""The keyring of a utility: secrets and counters of its meters, in one SQLite file beside a key of its own.
+
+Every secret lies wrapped under the store key (AES key wrap with padding, RFC 5649); the store key comes from
+the environment or from a file that only its owner reads, so that a copy of the database alone is worth
+nothing. Secrets are versions: a changed key is a new row, and the old one stays, because frames of its time
+are still evidence. Rule never to be broken: a counter handed out was durable before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
+
+from openami.quantities.errors import SecurityError
+from openami.security.meter_keys import MeterKeys
+from openami.security.secret import Secret
+
+STORE_KEY_VARIABLE: Final = "OPENAMI_KEYRING_KEY"
+STORE_KEY_OCTETS: Final = 32
+_RESERVED: Final = 256
+"""Counters that a session reserves for each name before it begins."""
+
+_SCHEMA: Final = """
+create table if not exists secret (
+    number integer primary key, meter text not null, kind text not null, suite integer not null,
+    wrapped blob not null, recorded_at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+create index if not exists secret_of_meter on secret (meter, kind, number);
+create table if not exists counter (name text primary key, value integer not null) without rowid;
+create trigger if not exists secrets_stay before update on secret
+    begin select raise(abort, 'a secret is never changed'); end;
+create trigger if not exists secrets_are_kept before delete on secret
+    begin select raise(abort, 'a secret is never deleted'); end;
+create trigger if not exists counters_go_forward before update on counter when new.value < old.value
+    begin select raise(abort, 'a counter never goes back'); end;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterCredentials:
+    """How a head-end gets into one meter.
+
+    Parameters
+    ----------
+    password:
+        Low level security; None where the meter has keys, or lets everybody in.
+    keys:
+        High level security and ciphering.
+    title:
+        System title of the meter, where it is known.
+    """
+
+    password: Secret | None = None
+    keys: MeterKeys | None = None
+    title: bytes | None = None
+
+
+_KINDS: Final = ("global_unicast", "authentication", "master", "global_broadcast")
+
+
+class Keyring:
+    """Secrets and counters of a utility's meters; a `CounterStore`.
+
+    Invariant: secrets only come, counters only grow; both are durable when a method returns.
+
+    Parameters
+    ----------
+    file:
+        The database; made with mode 0600 where it is not there.
+    store_key:
+        32 octets under which the secrets lie.
+
+    Raises
+    ------
+    SecurityError
+        The file is no keyring, cannot be opened, or was written under another store key.
+    """
+
+    def __init__(self, file: Path, store_key: Secret) -> None:
+        if len(store_key) != STORE_KEY_OCTETS:
+            raise SecurityError(
+                f"a store key of {len(store_key)} octets", expected=f"{STORE_KEY_OCTETS} octets"
+            )
+        self._file = file
+        self._store_key = store_key
+        try:
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+            file.chmod(0o600)
+            self._database = sqlite3.connect(file, isolation_level=None, timeout=30.0)
+            self._database.execute("pragma journal_mode = wal")
+            self._database.execute("pragma synchronous = full")
+            self._database.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise SecurityError(f"no keyring: {error}", where=str(file)) from None
+        first = self._rows("select wrapped from secret order by number limit 1")
+        if first:
+            self._unwrapped(first[0][0])
+
+    def __enter__(self) -> Keyring:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # --- secrets --------------------------------------------------------------------------------------
+
+    def put(self, credentials: Mapping[str, MeterCredentials]) -> None:
+        """Record the secrets of meters, all or none; what is there already and the same is left alone."""
+        rows = []
+        for meter, new in credentials.items():
+            if self.credentials(meter) != new:
+                rows += [(meter, kind, suite, self._wrapped(value)) for kind, suite, value in _parts(new)]
+        with self._transaction():
+            self._database.executemany(
+                "insert into secret (meter, kind, suite, wrapped) values (?, ?, ?, ?)", rows
+            )
+
+    def credentials(self, meter: str) -> MeterCredentials:
+        """Newest secrets of a meter; empty ones where nothing is known of it."""
+        rows = self._rows("select kind, suite, wrapped from secret where meter = ? order by number", (meter,))
+        newest = {kind: (suite, self._unwrapped(wrapped)) for kind, suite, wrapped in rows}
+        keys = None
+        suite, unicast = newest.get("global_unicast", (0, Secret(b"")))
+        if len(unicast):
+            broadcast = newest.get("global_broadcast")
+            keys = MeterKeys(
+                unicast,
+                newest["authentication"][1],
+                newest["master"][1],
+                None if broadcast is None or not len(broadcast[1]) else broadcast[1],
+                suite,
+            )
+        password, title = newest.get("password"), newest.get("title")
+        return MeterCredentials(
+            None if password is None or not len(password[1]) else password[1],
+            keys,
+            None if title is None or not len(title[1]) else title[1].reveal(),
+        )
+
+    def meters(self) -> tuple[str, ...]:
+        """Meters that the keyring knows, sorted."""
+        return tuple(row[0] for row in self._rows("select distinct meter from secret order by meter"))
+
+    # --- counters -------------------------------------------------------------------------------------
+
+    def load(self, name: str) -> int:
+        """Last counter saved under a name; 0 where there is none."""
+        rows = self._rows("select value from counter where name = ?", (name,))
+        return int(rows[0][0]) if rows else 0
+
+    def save(self, values: Mapping[str, int]) -> None:
+        """Keep counters durably; raises `SecurityError` where one would go back."""
+        with self._transaction():
+            self._database.executemany(
+                "insert into counter values (?, ?) on conflict (name) do update set value = excluded.value",
+                list(values.items()),
+            )
+
+    @contextmanager
+    def session(self, names: Iterable[str]) -> Iterator[CounterSession]:
+        """Counters for many meters at once: one durable write before, one after.
+
+        Parameters
+        ----------
+        names:
+            Send counters that will be needed.
+        """
+        with self._transaction():
+            starts = {name: self.load(name) for name in names}
+            self._database.executemany(
+                "insert into counter values (?, ?) on conflict (name) do update set value = excluded.value",
+                [(name, start + _RESERVED) for name, start in starts.items()],
+            )
+        session = CounterSession(self, starts)
+        try:
+            yield session
+        finally:
+            session.flush()
+
+    # --- pieces ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._database.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("rollback")
+                raise
+            self._database.execute("commit")
+        except sqlite3.Error as error:
+            if self._database.in_transaction:
+                self._database.execute("rollback")
+            raise SecurityError(f"cannot be written: {error}", where=str(self._file)) from None
+
+    def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[Any]:
+        try:
+            return self._database.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise SecurityError(f"cannot be read: {error}", where=str(self._file)) from None
+
+    def _wrapped(self, value: Secret) -> bytes:
+        # A length before the octets, so that an empty secret (one that was taken away) can be wrapped too.
+        return aes_key_wrap_with_padding(self._store_key.reveal(), bytes((len(value),)) + value.reveal())
+
+    def _unwrapped(self, wrapped: bytes) -> Secret:
+        try:
+            octets = aes_key_unwrap_with_padding(self._store_key.reveal(), wrapped)
+        except (InvalidUnwrap, ValueError):
+            raise SecurityError(
+                "secrets that lie under another store key",
+                where=str(self._file),
+                expected=f"the key it was made with, in {STORE_KEY_VARIABLE} or in its file",
+            ) from None
+        return Secret(octets[1 : 1 + octets[0]])
+
+
+class CounterSession:
+    """Counters of one run over many meters; a `CounterStore`.
+
+    Invariant: send counters stay inside what was reserved, or are written through; the highest counters
+    believed are written by `flush`.
+    """
+
+    __slots__ = ("_keyring", "_pending", "_starts")
+
+    def __init__(self, keyring: Keyring, starts: Mapping[str, int]) -> None:
+        self._keyring = keyring
+        self._starts = dict(starts)
+        self._pending: dict[str, int] = {}
+
+    def load(self, name: str) -> int:
+        """Last value of a counter."""
+        if name in self._pending:
+            return self._pending[name]
+        return self._starts[name] if name in self._starts else self._keyring.load(name)
+
+    def save(self, values: Mapping[str, int]) -> None:
+        """Keep values: within the reservation and of receivers for `flush`, beyond it at once."""
+        beyond = {
+            name: value
+            for name, value in values.items()
+            if name in self._starts and value > self._starts[name] + _RESERVED
+        }
+        if beyond:
+            self._keyring.save(beyond)
+        self._pending.update(values)
+
+    def flush(self) -> None:
+        """Write what was believed since the last flush."""
+        believed = {name: value for name, value in self._pending.items() if name not in self._starts}
+        if believed:
+            self._keyring.save(believed)
+
+
+def store_key(file: Path) -> Secret:
+    """The store key: of the environment, or of its file, which is made where it is not there.
+
+    Raises
+    ------
+    SecurityError
+        It is no number of 32 octets, or the file cannot be read or made, or others may read it.
+    """
+    text = os.environ.get(STORE_KEY_VARIABLE)
+    if text is not None:
+        return Secret.from_hex(text, length=STORE_KEY_OCTETS)
+    try:
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            if file.stat().st_mode & 0o077:
+                raise SecurityError(
+                    "others may read the store key", where=str(file), expected="mode 0600"
+                ) from None
+            return Secret.from_hex(file.read_text("ascii").strip(), length=STORE_KEY_OCTETS)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            fresh = secrets.token_hex(STORE_KEY_OCTETS)
+            stream.write(fresh + "\n")
+            stream.flush()
+            os.fsync(descriptor)
+        return Secret.from_hex(fresh)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecurityError(f"no store key: {error}", where=str(file)) from None
+
+
+def _parts(credentials: MeterCredentials) -> list[tuple[str, int, Secret]]:
+    """Rows of a meter; an empty secret says that there is none any more."""
+    keys = credentials.keys
+    suite = 0 if keys is None else keys.suite_number
+    parts = [
+        ("password", suite, credentials.password or Secret(b"")),
+        ("title", suite, Secret(credentials.title or b"")),
+    ]
+    for kind in _KINDS:
+        key = None if keys is None else getattr(keys, kind)
+        parts.append((kind, suite, key or Secret(b"")))
+    return parts
