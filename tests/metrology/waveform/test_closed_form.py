@@ -1,4 +1,4 @@
-"""Promises of the reference: integrals to 1e-13, energies with a bound that holds, the fundamental exactly."""
+"""Promises of the reference: integrals to 1e-13, bounds that hold, the fundamental exactly."""
 
 from __future__ import annotations
 
