@@ -1,0 +1,379 @@
+"""Windows of a stream of samples: frequency, rms values, active power and complex spectra of each.
+
+Samples go in in pieces of any size (`WindowStream.feed`); out come the windows that are complete, as
+columns. The window quantities are those of IEC 61000-4-30 (basic windows of ten or twelve cycles, gapless,
+resynchronised at the ten minutes) and of IEC 61000-4-7 (bins of the reciprocal window length). Rms values
+and power come from the samples (`fractional_sums`), spectra from the resampled window (`resampling`).
+
+The rule never to be broken here: what a window says depends on the samples of the stream and not on how the
+stream was cut: every cut gives the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from openami.metrology.windows.fractional_sums import STENCIL, window_sums
+from openami.metrology.windows.frequency import probes
+from openami.metrology.windows.resampling import TAPS, inverse_response, resample, valid_bins
+from openami.metrology.windows.window_edges import (
+    NOMINAL_CYCLES,
+    Sequence,
+    Spans,
+    WindowFlag,
+    first_start,
+    look_ahead,
+    spans,
+)
+from openami.quantities.errors import MeteringError
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+Phasors = npt.NDArray[np.complex64] | npt.NDArray[np.complex128]
+Samples = npt.NDArray[np.float64 | np.int32]
+
+EDGE_SAMPLES = TAPS + STENCIL
+"""Samples that must be there before the first and behind the last edge that is analysed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowColumns:
+    """Windows as columns; w windows, p phases, c currents (p, or p + 1 with the neutral conductor last).
+
+    Parameters
+    ----------
+    rate_hz, cycles:
+        Sampling rate; cycles of a window.
+    start, end:
+        float64 (w,), absolute real-valued sample positions.
+    f_hz:
+        float64 (w,), cycles divided by the window's duration.
+    reference:
+        int64 (w,), phase whose voltage gave the edges; -1 where none did.
+    flags:
+        int64 (w,), `WindowFlag` bits.
+    u_v, i_a:
+        float64 (w, p) and (w, c), rms values of everything within the converter's band.
+    p_w:
+        float64 (w, p), mean of u * i.
+    u_bins, i_bins:
+        complex (w, p, bins) and (w, c, bins), rms phasors (cosine convention, phase at the window's start);
+        bin k at ``k * f_hz / cycles``, bin 0 the mean. Zero from ``valid_bins`` on.
+    valid_bins:
+        int64 (w,), how many bins from 0 on lie below 0.45 of the sampling rate.
+    """
+
+    rate_hz: float
+    cycles: int
+    start: F64
+    end: F64
+    f_hz: F64
+    reference: I64
+    flags: I64
+    u_v: F64
+    i_a: F64
+    p_w: F64
+    u_bins: Phasors
+    i_bins: Phasors
+    valid_bins: I64
+
+    def __len__(self) -> int:
+        return self.start.size
+
+
+def analyse(
+    u: Samples,
+    i: Samples,
+    rate_hz: float,
+    edges: F64,
+    *,
+    u_scale: npt.ArrayLike = 1.0,
+    i_scale: npt.ArrayLike = 1.0,
+    cycles: int = 10,
+    points: int | None = None,
+) -> WindowColumns:
+    """Analyse windows whose edges are known.
+
+    Parameters
+    ----------
+    u, i:
+        float64 in V and A or int32 counts, (p, samples) and (c, samples) with c = p, or p + 1 with the
+        neutral conductor's current as the last row. `EDGE_SAMPLES` samples must surround the edges.
+    edges:
+        float64 (w + 1,), ascending real-valued positions, counted from the first sample.
+    u_scale, i_scale:
+        V and A a unit of ``u`` and ``i``, one for all channels or one a channel.
+    cycles:
+        Cycles of the fundamental in a window.
+    points:
+        Points that a window is resampled to, a power of two; None takes the least that holds 50 harmonics.
+        Content between half of ``points`` bins and half of the sampling rate is folded down, attenuated by
+        the interpolation kernel.
+
+    Raises
+    ------
+    MeteringError
+        Shapes, types, samples that are not finite, edges that do not ascend or leave the recording.
+    """
+    edges = np.asarray(edges, np.float64)
+    if edges.ndim != 1 or edges.size < 1 or not np.isfinite(edges).all() or (np.diff(edges) < 16.0).any():
+        raise MeteringError(
+            "edges of windows", expected="ascending sample positions, 16 samples apart or more"
+        )
+    _check_samples(u, i, u.shape[0] if u.ndim == 2 else 0, i.shape[0] if i.ndim == 2 else 0, 0)
+    if edges[0] < EDGE_SAMPLES or edges[-1] > u.shape[1] - EDGE_SAMPLES:
+        raise MeteringError(
+            f"edges from {edges[0]:.1f} to {edges[-1]:.1f} in {u.shape[1]} samples",
+            expected=f"{EDGE_SAMPLES} samples before the first and behind the last edge",
+        )
+    sample = np.floor(edges[:-1]).astype(np.int64)
+    count = sample.size
+    windows = Spans(
+        sample, edges[:-1] - sample, np.diff(edges), np.full(count, -1, np.int64), np.zeros(count, np.int64)
+    )
+    return _analyse(
+        np.ascontiguousarray(u), np.ascontiguousarray(i), 0, windows, float(rate_hz), cycles,
+        _points(points, cycles), _scales(u_scale, u.shape[0], "u_scale"),
+        _scales(i_scale, i.shape[0], "i_scale"),
+    )  # fmt: skip
+
+
+class WindowStream:
+    """Gapless windows of a stream of samples, ten cycles at 50 Hz nominal or twelve at 60 Hz.
+
+    Invariant: the samples kept begin at absolute sample ``_first`` and reach back far enough to analyse the
+    running window, which starts at ``_sequence.start`` (None while not begun).
+
+    Parameters
+    ----------
+    rate_hz, nominal_hz:
+        Sampling rate, 1 kHz or more; 50 or 60.
+    phases:
+        1 to 3.
+    neutral:
+        Number of neutral conductor currents, 0 or 1: the last row of ``i``.
+    u_scale, i_scale:
+        V and A a unit of the samples, one for all channels or one a channel.
+    points:
+        As in `analyse`.
+    least_u_v:
+        Rms of the fundamental from which on a voltage is there and can be the reference.
+
+    Notes
+    -----
+    A window is given out once its edge can be probed: `latency` samples, some seven cycles, behind its end.
+    The first window starts at the first rising zero crossing of the reference that can be probed, some four
+    cycles after the first sample.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        nominal_hz: float,
+        phases: int,
+        *,
+        neutral: int = 0,
+        u_scale: npt.ArrayLike = 1.0,
+        i_scale: npt.ArrayLike = 1.0,
+        points: int | None = None,
+        least_u_v: float = 3.0,
+    ) -> None:
+        self._probes = probes(float(rate_hz), float(nominal_hz))
+        if phases not in (1, 2, 3):
+            raise MeteringError(f"{phases} phases", expected="1, 2 or 3")
+        if neutral not in (0, 1):
+            raise MeteringError(f"{neutral} neutral conductors", expected="0 or 1")
+        if not (np.isfinite(least_u_v) and least_u_v > 0.0):
+            raise MeteringError(f"a least voltage of {least_u_v} V", expected="more than 0 V")
+        self.cycles = NOMINAL_CYCLES[float(nominal_hz)]
+        self.points = _points(points, self.cycles)
+        self._phases = phases
+        self._currents = phases + neutral
+        self._u_scale = _scales(u_scale, phases, "u_scale")
+        self._i_scale = _scales(i_scale, self._currents, "i_scale")
+        self._threshold = least_u_v / self._u_scale
+        self._ticks = np.empty(0)
+        self._first = 0
+        self._u: Samples | None = None
+        self._i: Samples | None = None
+        self._sequence: Sequence | None = None
+        self._after_gap = WindowFlag.NONE
+        self.position = 0
+
+    @property
+    def latency(self) -> int:
+        """Samples behind a window's end after whose arrival it is given out."""
+        return look_ahead(self._probes) + self._probes.hop
+
+    def feed(self, u: Samples, i: Samples) -> WindowColumns:
+        """Take samples in, give the windows out that they complete (perhaps none).
+
+        Parameters
+        ----------
+        u, i:
+            (phases, n) and (phases or phases + 1, n); int32 or float64, one type for the whole stream.
+
+        Raises
+        ------
+        MeteringError
+            Shapes or types; a sample that is not finite. The stream is as before the call then.
+        """
+        _check_samples(u, i, self._phases, self._currents, self.position)
+        if self._u is None or self._i is None:
+            self._u, self._i = np.array(u, order="C"), np.array(i, order="C")
+        else:
+            if self._u.dtype != u.dtype:
+                raise MeteringError(f"samples of type {u.dtype}", expected=f"{self._u.dtype}, as before")
+            self._u = np.concatenate((self._u, u), axis=1)
+            self._i = np.concatenate((self._i, i), axis=1)
+        self.position += u.shape[1]
+        found = self._windows(self._u)
+        columns = _analyse(
+            self._u, self._i, self._first, found, self._probes.rate_hz, self.cycles, self.points,
+            self._u_scale, self._i_scale,
+        )  # fmt: skip
+        self._forget()
+        return columns
+
+    def resynchronise(self, at_sample: float) -> None:
+        """Start a new sequence of windows at an absolute position; the window that runs there is completed.
+
+        To be said before the samples at that place are fed; several places, ascending, may be said ahead.
+
+        Raises
+        ------
+        MeteringError
+            The place is not finite, not behind the last one said, or its samples were fed already.
+        """
+        last = self._ticks[-1] if self._ticks.size else -np.inf
+        if not (np.isfinite(at_sample) and at_sample >= self.position and at_sample > last):
+            raise MeteringError(
+                f"resynchronisation at sample {at_sample}",
+                expected=f"a place not before sample {self.position} and behind {last}",
+            )
+        self._ticks = np.append(self._ticks, float(at_sample))
+
+    def gap(self, missing_samples: int) -> None:
+        """Samples are missing here: drop the running window and start anew behind them.
+
+        The first window after the gap carries `WindowFlag.AFTER_GAP`.
+
+        Raises
+        ------
+        MeteringError
+            Not a whole number above zero.
+        """
+        if not isinstance(missing_samples, int | np.integer) or missing_samples < 1:
+            raise MeteringError(f"a gap of {missing_samples} samples", expected="a whole number, 1 or more")
+        self.position += int(missing_samples)
+        self._first = self.position
+        self._sequence = None
+        self._after_gap = WindowFlag.AFTER_GAP
+        if self._u is not None and self._i is not None:
+            self._u, self._i = self._u[:, :0], self._i[:, :0]
+        self._ticks = self._ticks[self._ticks >= self.position]
+
+    def _windows(self, u: Samples) -> Spans:
+        if self._sequence is None:
+            start = first_start(u, self._first, self._probes, self._threshold)
+            if start is None:
+                return Spans(*(np.empty(0, kind) for kind in (np.int64, float, float, np.int64, np.int64)))
+            self._sequence = Sequence(start, self._probes.nominal_hz, int(self._after_gap))
+            self._after_gap = WindowFlag.NONE
+        found, self._sequence = spans(
+            u, self._first, self._probes, self._sequence, self.cycles, self._threshold, self._ticks
+        )
+        start = self._sequence.start
+        self._ticks = self._ticks[self._ticks > start.sample + start.fraction]
+        return found
+
+    def _forget(self) -> None:
+        """Drop the samples that neither the running window nor a probe at its start needs."""
+        if self._sequence is None or self._u is None or self._i is None:
+            return
+        margin = self._probes.fine_margin + self._probes.coarse_margin + 2 * self._probes.hop + EDGE_SAMPLES
+        drop = self._sequence.start.sample - margin - self._first
+        if drop > 0:
+            self._u, self._i = self._u[:, drop:].copy(), self._i[:, drop:].copy()
+            self._first += drop
+
+
+def _analyse(
+    u: Samples,
+    i: Samples,
+    first: int,
+    windows: Spans,
+    rate_hz: float,
+    cycles: int,
+    points: int,
+    u_scale: F64,
+    i_scale: F64,
+) -> WindowColumns:
+    count, phases, currents = windows.sample.size, u.shape[0], i.shape[0]
+    sample = windows.sample - first
+    u_square, i_square, product = (
+        np.empty((count, phases)),
+        np.empty((count, currents)),
+        np.empty((count, phases)),
+    )
+    window_sums(u, i, sample, windows.fraction, windows.length, u_square, i_square, product)
+    inverse = inverse_response(1.0 / windows.length, points // 2)[:, None, :] * (np.sqrt(2.0) / points)
+    inverse[:, :, 0] /= np.sqrt(2.0)
+    u_bins = np.fft.rfft(resample(u, sample, windows.fraction, windows.length, points))[..., : points // 2]
+    i_bins = np.fft.rfft(resample(i, sample, windows.fraction, windows.length, points))[..., : points // 2]
+    start = windows.sample + windows.fraction
+    return WindowColumns(
+        rate_hz=rate_hz,
+        cycles=cycles,
+        start=start,
+        end=start + windows.length,
+        f_hz=cycles * rate_hz / windows.length,
+        reference=windows.reference,
+        flags=windows.flags,
+        u_v=np.sqrt(np.maximum(u_square, 0.0)) * u_scale,
+        i_a=np.sqrt(np.maximum(i_square, 0.0)) * i_scale,
+        p_w=product * (u_scale * i_scale[:phases]),
+        u_bins=u_bins * inverse * u_scale[:, None],
+        i_bins=i_bins * inverse * i_scale[:, None],
+        valid_bins=valid_bins(1.0 / windows.length, points // 2),
+    )
+
+
+def _points(points: int | None, cycles: int) -> int:
+    if cycles < 1:
+        raise MeteringError(f"windows of {cycles} cycles", expected="1 or more")
+    if points is None:
+        return 1 << (2 * 50 * cycles + 2 * cycles - 1).bit_length()
+    if points < 64 or points & (points - 1):
+        raise MeteringError(f"{points} points a window", expected="a power of two, 64 or more")
+    return points
+
+
+def _scales(scale: npt.ArrayLike, channels: int, name: str) -> F64:
+    values = np.asarray(scale, np.float64)
+    if values.shape not in ((), (channels,)) or not np.isfinite(values).all() or (values <= 0.0).any():
+        raise MeteringError(f"{name} {scale!r}", expected=f"one number above 0, or {channels}")
+    return np.broadcast_to(values, (channels,)).copy()
+
+
+def _check_samples(u: Samples, i: Samples, phases: int, currents: int, position: int) -> None:
+    for name, x, channels in (("u", u, phases), ("i", i, currents)):
+        if not isinstance(x, np.ndarray) or x.ndim != 2 or x.shape[0] != channels:
+            shape = x.shape if isinstance(x, np.ndarray) else type(x).__name__
+            raise MeteringError(f"{name} has the shape {shape}", expected=f"({channels}, samples)")
+        if x.dtype not in (np.dtype(np.int32), np.dtype(np.float64)):
+            raise MeteringError(f"{name} holds {x.dtype}", expected="int32 counts or float64 in V and A")
+        if x.dtype == np.float64 and not np.isfinite(x).all():
+            channel, sample = (int(index[0]) for index in np.nonzero(~np.isfinite(x)))
+            raise MeteringError(
+                f"{x[channel, sample]} is no sample",
+                where=f"channel {name}{channel + 1}, sample {position + sample}",
+                expected="finite numbers",
+            )
+    if u.shape[1] != i.shape[1]:
+        raise MeteringError(f"{u.shape[1]} samples of u and {i.shape[1]} of i", expected="as many of both")
+    if u.dtype != i.dtype:
+        raise MeteringError(f"u holds {u.dtype}, i {i.dtype}", expected="one type for both")

@@ -1,0 +1,309 @@
+"""Real-valued edges of gapless windows of ten (50 Hz) or twelve (60 Hz) cycles (IEC 61000-4-30).
+
+A window ends where the fundamental of the reference voltage has advanced by exactly its number of cycles
+since the window's start; the next one starts there. Coarse probes count the cycles, fine probes at both
+edges give the fraction. The reference is the first phase whose voltage is there during the whole window. If
+no single phase is, the count goes on over whatever phases are there (`WindowFlag.REFERENCE_CHANGED`), and
+over the last known frequency where none is (`WindowFlag.UNSYNCHRONISED`); without any voltage a window has
+its nominal length.
+
+The rule never to be broken here: positions are a whole sample and a fraction counted from the window's own
+start, never from the buffer, so that any cut of the stream gives the same edges to the last bit.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from openami.metrology.windows.frequency import Probes, hop_frequency, phase_and_slope, project
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+Samples = npt.NDArray[np.float64 | np.int32]
+
+NOMINAL_CYCLES = {50.0: 10, 60.0: 12}
+"""Cycles of a basic window by nominal frequency (IEC 61000-4-30; IEC 61000-4-7: 200 ms, bins 5 Hz apart)."""
+
+
+class WindowFlag(IntFlag):
+    """What is to be known of a window beside its values."""
+
+    NONE = 0
+    UNSYNCHRONISED = 1
+    """No voltage during at least a part of it: that part has the last known or the nominal frequency."""
+    REFERENCE_CHANGED = 2
+    """No single phase was there throughout: edges by coarse probes of several phases."""
+    OVERLAPS_NEXT = 4
+    """Completed across a resynchronisation: the next window starts before this one ends."""
+    RESYNCHRONISED = 8
+    """First window of a sequence that begins at a resynchronisation."""
+    AFTER_GAP = 16
+    """First window after samples were missing."""
+
+
+_UNSYNCHRONISED = int(WindowFlag.UNSYNCHRONISED)
+_REFERENCE_CHANGED = int(WindowFlag.REFERENCE_CHANGED)
+_OVERLAPS_NEXT = int(WindowFlag.OVERLAPS_NEXT)
+_RESYNCHRONISED = int(WindowFlag.RESYNCHRONISED)
+
+
+class Position(NamedTuple):
+    """A place in the stream: a whole sample and a fraction of the sampling interval, 0 <= fraction < 1."""
+
+    sample: int
+    fraction: float
+
+
+class Spans(NamedTuple):
+    """Windows: where they start, how long they are, and by which reference."""
+
+    sample: I64
+    """(w,) whole sample at or before the start, absolute."""
+    fraction: F64
+    """(w,) how far behind that sample the start lies."""
+    length: F64
+    """(w,) real-valued length in samples."""
+    reference: I64
+    """(w,) phase that gave both edges; -1 when none did."""
+    flags: I64
+    """(w,) `WindowFlag` bits."""
+
+
+class Sequence(NamedTuple):
+    """What the search for edges carries from window to window."""
+
+    start: Position
+    """Start of the running window."""
+    known_hz: float
+    """Frequency of the last window with a voltage, nominal after one without."""
+    pending: int
+    """Flags that the running window will carry."""
+
+
+def look_ahead(kernels: Probes) -> int:
+    """Samples that must have arrived behind a window's end before its edge is sought."""
+    return kernels.fine_margin + kernels.coarse_margin + 2 * kernels.hop + 2
+
+
+def first_start(u: Samples, first: int, kernels: Probes, threshold: F64) -> Position | None:
+    """Where a sequence starts from nothing: a rising zero crossing of the reference's fundamental.
+
+    Parameters
+    ----------
+    u:
+        (phases, samples) from absolute sample ``first`` on.
+    threshold:
+        (phases,) least rms of a voltage that is there, in units of ``u``.
+
+    Returns
+    -------
+    Position or None
+        Without voltage the first place where one could have been probed. None as long as there are not enough
+        samples to tell.
+    """
+    centre = max(kernels.fine_margin, kernels.coarse_margin + kernels.hop) + 1
+    if u.shape[1] < centre + 2 * kernels.hop + look_ahead(kernels):
+        return None
+    offset, fraction = _first_start(u, centre, threshold, kernels)
+    return Position(first + offset, fraction)
+
+
+def spans(
+    u: Samples, first: int, kernels: Probes, sequence: Sequence, cycles: int, threshold: F64, ticks: F64
+) -> tuple[Spans, Sequence]:
+    """All windows that can be completed with the samples at hand, and the state of the running one.
+
+    Parameters
+    ----------
+    u:
+        (phases, samples) from absolute sample ``first`` on; where a fine probe reached back before the
+        start of the running window it must be there still.
+    sequence:
+        The running window.
+    cycles:
+        Cycles of a window.
+    threshold:
+        (phases,) least rms of a voltage that is there, in units of ``u``.
+    ticks:
+        (t,) ascending absolute positions at which a new sequence starts; the window that runs there is
+        completed (overlap 1 of IEC 61000-4-30).
+    """
+    room = int(u.shape[1] * 75.0 / (cycles * kernels.rate_hz)) + 2 + ticks.size
+    integers = np.empty((3, room), np.int64)
+    reals = np.empty((2, room))
+    tick_sample = np.floor(ticks).astype(np.int64)
+    count, sample, fraction, known_hz, pending = _spans(
+        u, first, sequence.start.sample, sequence.start.fraction, sequence.known_hz, sequence.pending, cycles,
+        threshold, tick_sample, ticks - tick_sample, kernels, integers, reals,
+    )  # fmt: skip
+    found = Spans(
+        integers[0, :count], reals[0, :count], reals[1, :count], integers[1, :count], integers[2, :count]
+    )
+    return found, Sequence(Position(sample, fraction), known_hz, pending)
+
+
+@njit(cache=True, nogil=True)
+def _first_start(
+    u: Samples, centre: int, threshold: F64, kernels: Probes
+) -> tuple[int, float]:  # pragma: no cover - compiled
+    for phase in range(u.shape[0]):
+        before = project(u[phase], centre - kernels.hop, kernels.coarse_cos, kernels.coarse_sin)
+        after = project(u[phase], centre, kernels.coarse_cos, kernels.coarse_sin)
+        if min(before[0] ** 2 + before[1] ** 2, after[0] ** 2 + after[1] ** 2) < threshold[phase] ** 2:
+            continue
+        frequency_hz = hop_frequency(before, after, kernels)
+        if frequency_hz == 0.0:
+            continue
+        here, slope = phase_and_slope(u[phase], centre, frequency_hz, kernels)
+        moved = int(((-0.5 * np.pi - here) % (2.0 * np.pi)) / slope)
+        here, slope = phase_and_slope(u[phase], centre + moved, frequency_hz, kernels)
+        ahead = ((0.5 * np.pi - here) % (2.0 * np.pi) - np.pi) / slope
+        whole = int(np.floor(ahead))
+        return centre + moved + whole, ahead - whole
+    return centre, 0.0
+
+
+@njit(cache=True, nogil=True)
+def _phase_hop_hz(
+    u: Samples, first: int, phase: int, index: int, threshold: F64, kernels: Probes, phasors: F64, known: F64
+) -> float:  # pragma: no cover - compiled
+    """Frequency of a phase between hops ``index - 1`` and ``index``; 0 where its voltage is not there.
+
+    ``phasors`` (phases, hops, 2) and ``known`` (phases, hops), NaN at first, remember what was computed.
+    """
+    hop = kernels.hop
+    slot = index - first // hop
+    if not np.isnan(known[phase, slot]):
+        return float(known[phase, slot])
+    found = 0.0
+    if (index - 1) * hop - kernels.coarse_cos.size // 2 >= first:
+        for at in (slot - 1, slot):
+            if np.isnan(phasors[phase, at, 0]):
+                centre = (at - slot + index) * hop - first
+                pair = project(u[phase], centre, kernels.coarse_cos, kernels.coarse_sin)
+                phasors[phase, at, 0] = pair[0]
+                phasors[phase, at, 1] = pair[1]
+        before = (phasors[phase, slot - 1, 0], phasors[phase, slot - 1, 1])
+        after = (phasors[phase, slot, 0], phasors[phase, slot, 1])
+        weakest = min(before[0] ** 2 + before[1] ** 2, after[0] ** 2 + after[1] ** 2)
+        if weakest >= threshold[phase] ** 2:
+            found = hop_frequency(before, after, kernels)
+    known[phase, slot] = found
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _fine_end(
+    u: Samples, begin: int, fraction: float, begin_hz: float, guess: float, end_hz: float, kernels: Probes
+) -> float:  # pragma: no cover - compiled
+    """Where near ``guess`` the phase is that of the start again; both counted from index ``begin``."""
+    here, slope = phase_and_slope(u, begin, begin_hz, kernels)
+    target = here + fraction * slope
+    lowest = int(np.floor(guess)) - kernels.hop
+    whole = int(np.floor(guess))
+    ahead = 0.0
+    for _ in range(4):
+        here, slope = phase_and_slope(u, begin + whole, end_hz, kernels)
+        turns = (target - here) / (2.0 * np.pi)
+        ahead = 2.0 * np.pi * (turns - np.floor(turns + 0.5)) / slope
+        moved = min(max(whole + int(np.floor(ahead)), lowest), lowest + 2 * kernels.hop)
+        if moved == whole:
+            break
+        ahead -= moved - whole
+        whole = moved
+    return whole + ahead
+
+
+@njit(cache=True, nogil=True)
+def _spans(
+    u: Samples, first: int, sample: int, fraction: float, known_hz: float, pending: int, cycles: int,
+    threshold: F64, tick_sample: I64, tick_fraction: F64, kernels: Probes, integers: I64, reals: F64,
+) -> tuple[int, int, float, float, int]:  # pragma: no cover - compiled  # fmt: skip
+    phases, size = u.shape
+    hop = kernels.hop
+    coarse_margin = kernels.coarse_cos.size // 2
+    fine_margin = kernels.fine_cos.shape[1] // 2
+    phasors = np.full((phases, size // hop + 3, 2), np.nan)
+    known = np.full((phases, size // hop + 3), np.nan)
+    tick = 0
+    count = 0
+    while True:
+        # count cycles from hop to hop; x is the distance from the whole sample of the start
+        x = fraction
+        remaining = float(cycles)
+        begin_hz = 0.0
+        hop_hz = 0.0
+        seen = 0
+        begin_index = sample // hop + 1
+        index = begin_index
+        while True:
+            if index * hop + coarse_margin >= first + size:
+                return count, sample, fraction, known_hz, pending
+            hop_hz = 0.0
+            for phase in range(phases):
+                hop_hz = _phase_hop_hz(u, first, phase, index, threshold, kernels, phasors, known)
+                if hop_hz > 0.0:
+                    seen += 1
+                    break
+            if hop_hz == 0.0:
+                hop_hz = known_hz
+            if index == begin_index:
+                begin_hz = hop_hz
+            advance = (float(index * hop - sample) - x) * hop_hz / kernels.rate_hz
+            if advance >= remaining:
+                break
+            remaining -= advance
+            x = float(index * hop - sample)
+            index += 1
+        end = x + remaining * kernels.rate_hz / hop_hz
+        if seen == 0:
+            end = fraction + cycles * kernels.rate_hz / kernels.nominal_hz
+        if sample + int(np.floor(end)) + fine_margin + hop + 2 >= first + size:
+            return count, sample, fraction, known_hz, pending
+        reference = -1
+        if sample - first >= fine_margin:
+            for phase in range(phases):
+                there = True
+                for at in range(begin_index, index + 1):
+                    if _phase_hop_hz(u, first, phase, at, threshold, kernels, phasors, known) == 0.0:
+                        there = False
+                        break
+                if there:
+                    reference = phase
+                    break
+        flags = pending
+        if reference >= 0:
+            end = _fine_end(u[reference], sample - first, fraction, begin_hz, end, hop_hz, kernels)
+        elif seen <= index - begin_index:
+            flags |= _UNSYNCHRONISED
+        else:
+            flags |= _REFERENCE_CHANGED
+        integers[0, count] = sample
+        reals[0, count] = fraction
+        reals[1, count] = end - fraction
+        integers[1, count] = reference
+        known_hz = cycles * kernels.rate_hz / (end - fraction) if seen > 0 else kernels.nominal_hz
+        begun = sample
+        whole = int(np.floor(end))
+        pending = 0
+        while tick < tick_sample.size:
+            at_tick = float(tick_sample[tick] - begun) + tick_fraction[tick]
+            if at_tick >= end:
+                break
+            if at_tick >= fraction:
+                sample = tick_sample[tick]
+                flags |= _OVERLAPS_NEXT
+                pending = _RESYNCHRONISED
+            tick += 1
+        if pending == _RESYNCHRONISED:
+            fraction = tick_fraction[tick - 1]
+        else:
+            sample = begun + whole
+            fraction = end - whole
+        integers[2, count] = flags
+        count += 1
