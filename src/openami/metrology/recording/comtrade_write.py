@@ -1,6 +1,6 @@
 """Writing COMTRADE records of IEEE C37.111-2013 (or -1999, -1991): ASCII, BINARY, BINARY32, FLOAT32; CFF.
 
-    record = encode_comtrade(recording, RecordLabel(station="FEEDER 7", device="meter 4711"), DataKind.BINARY32)
+    record = encode_comtrade(recording, RecordLabel(station="FEEDER 7"), DataKind.BINARY32)
     write_comtrade(Path("dip.cfg"), record)      # or Path("dip.cff") for one file
 
 The rule never to be broken: what is read back is the written waveform to the resolution of its kind of data,
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -87,7 +87,6 @@ _FULL_SCALE: Final = {
 _MISSING: Final = {DataKind.BINARY: -(2**15), DataKind.BINARY32: -(2**31)}
 _LOWEST_FLOAT: Final = float(np.finfo(np.float32).min)
 _PHASES: Final = ("A", "B", "C")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode_comtrade(
@@ -121,11 +120,11 @@ def encode_comtrade(
     label = label or RecordLabel()
     _check(recording, label, kind, edition)
     channels = _analog(recording, kind)
-    start = (
-        _EPOCH
-        + timedelta(microseconds=recording.start_us or 0)
-        + _seconds(recording.first_sample, recording.rate_hz)
-    )
+    start = trigger = None
+    if recording.start_us is not None:
+        begin = datetime(1970, 1, 1) + timedelta(microseconds=recording.start_us)
+        start = begin + _seconds(recording.first_sample, recording.rate_hz)
+        trigger = start + _seconds(label.trigger_sample, recording.rate_hz)
     configuration = Configuration(
         station=label.station,
         device=label.device,
@@ -134,8 +133,8 @@ def encode_comtrade(
         status=tuple(StatusChannel(name) for name in label.status),
         nominal_hz=label.nominal_hz,
         segments=(RateSegment(recording.rate_hz, recording.samples),),
-        start=start.replace(tzinfo=None),
-        trigger=(start + _seconds(label.trigger_sample, recording.rate_hz)).replace(tzinfo=None),
+        start=start,
+        trigger=trigger,
         kind=kind,
         utc_offset=timedelta(0) if edition is Edition.E2013 and recording.start_us is not None else None,
         time_quality=label.time_quality,
@@ -214,10 +213,10 @@ def _check(recording: Recording, label: RecordLabel, kind: DataKind, edition: Ed
             f"triggered at sample {label.trigger_sample} of {recording.samples}",
             expected="a sample of the recording",
         )
-    for name, values in label.status.items():
-        if values.shape != (recording.samples,):
+    for name, flags in label.status.items():
+        if flags.shape != (recording.samples,):
             raise FormatError(
-                f"digital channel {name!r} of the shape {values.shape}", expected="a value a sample"
+                f"digital channel {name!r} of the shape {flags.shape}", expected="a value a sample"
             )
     texts: Iterable[str] = (label.station, label.device, label.time_quality, *label.status, *recording.names)
     for text in texts:
