@@ -72,8 +72,8 @@ class _Memory(NamedTuple):
     recent: F64
     """(phases, k) the last decimated squares, newest first."""
     gain: F64
-    """(phases, 3) rms reference of block 1 in the unit of the samples; outputs since the phase began, from
-    the first whole half cycle; sliding mean of block 4."""
+    """(phases, 4) rms reference of block 1 in the unit of the samples; outputs since the phase began, from
+    the first whole half cycle; last input and output of block 4's sliding mean."""
     bank: F64
     """(phases, 2, poles) real and imaginary parts of block 3."""
 
@@ -168,7 +168,7 @@ class FlickerMeter:
         self._memory = _Memory(
             waiting=np.zeros((phases, padded.size + factor), np.float32),
             recent=np.zeros((phases, weights.size)),
-            gain=np.tile([0.0, 1.0 - weights.size, 0.0], (phases, 1)),
+            gain=np.tile([0.0, 1.0 - weights.size, 0.0, 0.0], (phases, 1)),
             bank=np.zeros((phases, 2, bank.poles.size)),
         )
         self._rate_hz = float(rate_hz)
@@ -319,7 +319,7 @@ def _sense(
     poles = design.bank.copy()
     state = bank.copy()
     last = recent.copy()
-    reference, age, smooth = gain[0], gain[1], gain[2]
+    reference, age, squared, smooth = gain[0], gain[1], gain[2], gain[3]
     for output in range(squares.size):
         square = squares[output]
         mean_square = square * half_cycle[0]
@@ -347,12 +347,14 @@ def _sense(
             state[0, pole] = real
             state[1, pole] = imaginary
             sensation += poles[2, pole] * real - poles[3, pole] * imaginary
+        before = squared
+        squared = sensation * sensation * design.square_gain
         averaged = age - design.smoothing_starts
         if averaged > 0.0:
-            squared = sensation * sensation * design.square_gain
-            smooth += (squared - smooth) * max(1.0 / averaged, design.smoothing)
+            # The mean of two inputs is where the one-pole filter has no lead of half a step.
+            smooth += (0.5 * (before + squared) - smooth) * max(1.0 / averaged, design.smoothing)
         pinst[output] = smooth
         settled[output] = age >= design.settles
     recent[:] = last
     bank[:] = state
-    gain[0], gain[1], gain[2] = reference, age, smooth
+    gain[0], gain[1], gain[2], gain[3] = reference, age, squared, smooth

@@ -41,7 +41,7 @@ _SPAN: Final = 6
 """Length of the decimator in output periods; odd and even both end within it."""
 _PASS: Final = 1.3
 """Edge of the decimator's pass band, in corners of the low-pass."""
-_STOP_WEIGHT: Final = 30.0
+_STOP_WEIGHT: Final = 10.0
 _TRANSITION_WEIGHT: Final = 1e-5
 
 
@@ -158,7 +158,7 @@ def decimator(rate_hz: float, factor: int, nominal_hz: int) -> F32:
     """Linear-phase low-pass from ``rate_hz`` to ``rate_hz / factor``, float32 (taps,), taps odd, sum one.
 
     Least squares over a dense grid: one up to 1.3 corners of the low-pass of block 3 (within 2e-4), nothing
-    (-95 dB or less) in the bands of that width around the multiples of the output rate, which would fold
+    (-84 dB or less) in the bands of that width around the multiples of the output rate, which would fold
     back onto flicker; what lies between is left to the low-pass of block 3.
     """
     output_hz = rate_hz / factor
