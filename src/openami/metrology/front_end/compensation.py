@@ -117,6 +117,15 @@ class ChannelCorrection:
             if not math.isfinite(getattr(self, name)):
                 raise MeteringError(f"{name} of a correction", expected="a finite number")
 
+    def response(self, frequency_hz: float, load: float, temperature_c: float) -> complex:
+        """What the correction multiplies a phasor of ``frequency_hz`` by, when it is realised ideally."""
+        gain, advance_s, corner_hz = self.at(load, temperature_c)
+        turn = 2.0 * math.pi * frequency_hz * advance_s
+        corner = 1.0 + corner_hz / (1j * frequency_hz)
+        return (
+            gain * complex(math.cos(turn), math.sin(turn)) * corner * (1.0 + 1j * frequency_hz / self.pole_hz)
+        )
+
     def at(self, load: float, temperature_c: float) -> tuple[float, float, float]:
         """Gain, advance (s) and corner (Hz) at ``load`` multiples of rated and a temperature."""
         axis = np.log(self.load)
@@ -267,12 +276,7 @@ def realise(
 
     # the leak and the trapezoids of the integral, and the ripple of the taps, are made up for at nominal
     first = filtered(gain, advance_s)
-    wanted = (
-        gain
-        * np.exp(2j * np.pi * settings.nominal_hz * advance_s)
-        * (1.0 + corner_hz / (1j * settings.nominal_hz))
-        * (1.0 + 1j * settings.nominal_hz / correction.pole_hz)
-    )
+    wanted = correction.response(settings.nominal_hz, load, temperature_c)
     rest = complex((wanted / first.response(nominal))[0])
     turned_s = math.atan2(rest.imag, rest.real) / (2.0 * math.pi * settings.nominal_hz)
     return filtered(gain * abs(rest), advance_s + turned_s)
