@@ -106,4 +106,6 @@ class Gate:
         """
         edges = [0.0, *(edge for span in self.open_deg for edge in span), 360.0 * self.cycles]
         spans = tuple((a, b) for a, b in zip(edges[0::2], edges[1::2], strict=True) if a < b)
+        if not spans:
+            raise MeteringError("a gate that never closes has no complement", expected="a gate that closes")
         return Gate(self.frequency_hz, spans, self.cycles, self.phase_deg)

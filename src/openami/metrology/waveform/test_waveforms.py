@@ -58,6 +58,12 @@ class Sweep:
     to_order: float
     percent: float
 
+    def tone(self, rms: float, frequency_hz: float, duration_s: float) -> FrequencyRamp:
+        """The tone: from the first order at t = 0 to the last, and back at ``duration_s``."""
+        low, high = self.from_order * frequency_hz, self.to_order * frequency_hz
+        once = swept(rms * self.percent / 100, low, high, 0.0, duration_s / 2)
+        return replace(once, knots=(*once.knots, (duration_s, 1.0)))
+
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
@@ -325,12 +331,10 @@ def _harmonic_tones(
 
 
 def _with_sweep(waveform: Waveform, circuit: Circuit, sweep: Sweep, duration_s: float) -> Waveform:
-    rms = (circuit.u_v if sweep.on is Carried.VOLTAGE else circuit.i_a) * sweep.percent / 100
-    low, high = sweep.from_order * circuit.frequency_hz, sweep.to_order * circuit.frequency_hz
-    once = swept(rms, low, high, 0.0, duration_s / 2)
-    tone = replace(once, knots=(*once.knots, (duration_s, 1.0)))
     if sweep.on is Carried.VOLTAGE:
+        tone = sweep.tone(circuit.u_v, circuit.frequency_hz, duration_s)
         return replace(waveform, u=tuple(Sum((u, tone)) for u in waveform.u))
+    tone = sweep.tone(circuit.i_a, circuit.frequency_hz, duration_s)
     return replace(waveform, i=tuple(Sum((i, tone)) for i in waveform.i))
 
 
