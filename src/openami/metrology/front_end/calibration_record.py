@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from openami.metrology.front_end.compensation import ChannelCorrection
+from openami.metrology.front_end.channel_correction import ChannelCorrection
 from openami.metrology.front_end.front_end_toml import TableReader
 from openami.quantities.errors import FormatError, MeteringError
 

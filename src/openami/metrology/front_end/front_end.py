@@ -271,14 +271,18 @@ class FrontEnd:
             block, inside = divmod(first_sample + done, size)
             length = min(size - inside, count - done)
             seconds = self._seconds(block, inside, length)
+            values = np.empty((2 * phases, length))
             for channel, signal in enumerate(signals):
                 state = self._block(channel, signal, block, temperature_c)
                 if state.tones is None:
-                    values = state.values[inside : inside + length]
+                    values[channel] = state.values[inside : inside + length]
                 else:
-                    values = pass_tones(state.tones, state.response, seconds)
-                saturated[channel] += self._channels[channel].converter.convert(
-                    values,
+                    values[channel] = pass_tones(state.tones, state.response, seconds)
+            if waveform.noise is not None:
+                waveform.noise.add(values[:phases], values[phases:], first_sample + done)
+            for channel, model in enumerate(self._channels):
+                saturated[channel] += model.converter.convert(
+                    values[channel],
                     first_sample + done,
                     self._keys[channel],
                     counts[channel, done : done + length],
