@@ -28,18 +28,20 @@ TAPS = 10
 BEFORE = TAPS // 2 - 1
 """Samples that a point needs at and before its own place, less one."""
 
+PHASES = 256
+"""Steps of a sampling interval for which weights are tabulated; between them they are linear."""
+
 PASS_BAND = 0.45
 """Part of the sampling rate up to which a spectrum is given."""
 
 _SHAPE = np.pi * TAPS * (1.0 - PASS_BAND)  # puts the kernel's cut-off at the first image of the pass band
-_PHASES = 256  # rows of the kernel's table; between rows the weights are interpolated linearly
-_DEGREE = 22
+_DEGREE = 23  # of four times whole coefficients
 
 
 @lru_cache(maxsize=1)
 def kernel_table() -> F64:
     """Weights of the samples -4 .. 5 around a point, float64 (257, 10), by its place in 1/256 of a sample."""
-    phase = np.arange(_PHASES + 1)[:, None] / _PHASES
+    phase = np.arange(PHASES + 1)[:, None] / PHASES
     x = (phase - np.arange(-BEFORE, TAPS - BEFORE)) / (TAPS / 2)
     weights = np.where(np.abs(x) <= 1.0, np.i0(_SHAPE * np.sqrt(np.clip(1.0 - x * x, 0.0, None))), 0.0)
     return np.ascontiguousarray(weights / _transform(np.zeros(1))[0])
@@ -50,7 +52,7 @@ def response(nu: F64) -> F64:
 
     Closed form: transform of the Kaiser-Bessel kernel, times that of the linear interpolation between rows.
     """
-    return np.asarray(_transform(nu) / _transform(np.zeros(1))[0] * np.sinc(nu / _PHASES) ** 2)
+    return np.asarray(_transform(nu) / _transform(np.zeros(1))[0] * np.sinc(nu / PHASES) ** 2)
 
 
 def _transform(nu: F64) -> F64:
@@ -85,15 +87,20 @@ def inverse_response(step: F64, bins: int) -> F64:
 
 @njit(cache=True, nogil=True, fastmath=True)  # Horner's scheme with fused products: an error of 1e-12
 def _inverse_response(step: F64, coefficients: F64, result: F64) -> None:  # pragma: no cover - compiled
+    bins = result.shape[1]
+    z = np.empty(bins)
     for window in range(step.size):
         row = result[window]
         scale = 2.0 * (step[window] / PASS_BAND) ** 2
-        for k in range(row.size):
-            z = scale * (k * k) - 1.0
-            value = 0.0
-            for coefficient in coefficients:
-                value = value * z + coefficient
-            row[k] = value if z < 0.999999999 else 0.0
+        for k in range(bins):
+            z[k] = scale * (float(k) * float(k)) - 1.0
+            row[k] = 0.0
+        for n in range(0, coefficients.size, 4):  # the inner loop runs over bins: vectors of them at once
+            c3, c2, c1, c0 = coefficients[n], coefficients[n + 1], coefficients[n + 2], coefficients[n + 3]
+            for k in range(bins):
+                row[k] = (((row[k] * z[k] + c3) * z[k] + c2) * z[k] + c1) * z[k] + c0
+        for k in range(bins):
+            row[k] = row[k] if z[k] < 0.999999999 else 0.0
 
 
 def valid_bins(step: F64, bins: int) -> I64:
@@ -127,7 +134,7 @@ def _resample(
         for point in range(points):
             place = fraction[window] + step * point
             whole = int(place)
-            row = (place - whole) * _PHASES
+            row = (place - whole) * PHASES
             upper = int(row)
             part = row - upper
             for tap in range(TAPS):

@@ -169,32 +169,31 @@ def _first_start(
 
 
 @njit(cache=True, nogil=True)
-def _phase_hop_hz(
-    u: Samples, first: int, phase: int, index: int, threshold: F64, kernels: Probes, phasors: F64, known: F64
-) -> float:  # pragma: no cover - compiled
-    """Frequency of a phase between hops ``index - 1`` and ``index``; 0 where its voltage is not there.
+def _hop_frequencies(
+    x: Samples, first: int, least: float, kernels: Probes, found: F64
+) -> bool:  # pragma: no cover - compiled
+    """Frequency of one phase between hop ``index - 1`` and ``index`` in slot ``index - first // hop``.
 
-    ``phasors`` (phases, hops, 2) and ``known`` (phases, hops), NaN at first, remember what was computed.
+    Zero where its voltage is not there, or where a probe does not fit. True when every probe that fits saw
+    it.
     """
     hop = kernels.hop
-    slot = index - first // hop
-    if not np.isnan(known[phase, slot]):
-        return float(known[phase, slot])
-    found = 0.0
-    if (index - 1) * hop - kernels.coarse_cos.size // 2 >= first:
-        for at in (slot - 1, slot):
-            if np.isnan(phasors[phase, at, 0]):
-                centre = (at - slot + index) * hop - first
-                pair = project(u[phase], centre, kernels.coarse_cos, kernels.coarse_sin)
-                phasors[phase, at, 0] = pair[0]
-                phasors[phase, at, 1] = pair[1]
-        before = (phasors[phase, slot - 1, 0], phasors[phase, slot - 1, 1])
-        after = (phasors[phase, slot, 0], phasors[phase, slot, 1])
-        weakest = min(before[0] ** 2 + before[1] ** 2, after[0] ** 2 + after[1] ** 2)
-        if weakest >= threshold[phase] ** 2:
-            found = hop_frequency(before, after, kernels)
-    known[phase, slot] = found
-    return found
+    margin = kernels.coarse_cos.size // 2
+    begin = (first + margin + hop - 1) // hop
+    end = (first + x.size - margin - 1) // hop + 1
+    found[:] = 0.0
+    complete = True
+    before = (0.0, 0.0)
+    for index in range(begin, end):
+        after = project(x, index * hop - first, kernels.coarse_cos, kernels.coarse_sin)
+        if index > begin:
+            weakest = min(before[0] ** 2 + before[1] ** 2, after[0] ** 2 + after[1] ** 2)
+            if weakest >= least * least:
+                found[index - first // hop] = hop_frequency(before, after, kernels)
+            if found[index - first // hop] == 0.0:
+                complete = False
+        before = after
+    return complete
 
 
 @njit(cache=True, nogil=True)
@@ -228,8 +227,11 @@ def _spans(
     hop = kernels.hop
     coarse_margin = kernels.coarse_cos.size // 2
     fine_margin = kernels.fine_cos.shape[1] // 2
-    phasors = np.full((phases, size // hop + 3, 2), np.nan)
-    known = np.full((phases, size // hop + 3), np.nan)
+    seen_hz = np.zeros((phases, size // hop + 3))
+    if not _hop_frequencies(u[0], first, threshold[0], kernels, seen_hz[0]):
+        for phase in range(1, phases):  # needed only where the first phase is not there
+            _hop_frequencies(u[phase], first, threshold[phase], kernels, seen_hz[phase])
+    slot = -(first // hop)
     tick = 0
     count = 0
     while True:
@@ -246,7 +248,7 @@ def _spans(
                 return count, sample, fraction, known_hz, pending
             hop_hz = 0.0
             for phase in range(phases):
-                hop_hz = _phase_hop_hz(u, first, phase, index, threshold, kernels, phasors, known)
+                hop_hz = seen_hz[phase, index + slot]
                 if hop_hz > 0.0:
                     seen += 1
                     break
@@ -270,7 +272,7 @@ def _spans(
             for phase in range(phases):
                 there = True
                 for at in range(begin_index, index + 1):
-                    if _phase_hop_hz(u, first, phase, at, threshold, kernels, phasors, known) == 0.0:
+                    if seen_hz[phase, at + slot] == 0.0:
                         there = False
                         break
                 if there:
