@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "export": ("openami.cli.export", "Write readings as CSV, Parquet, Green Button (ESPI) or NEM12."),
     "store": ("openami.cli.store", "What the reading store holds, and its upkeep."),
     "meter": ("openami.cli.meter", "Software meters on the wire."),
+    "measure": ("openami.cli.measure", "Measure a recorded waveform: NPZ, WAV, CSV, COMTRADE."),
     "serve": ("openami.cli.serve", "Open the console in a browser."),
     "demo": ("openami.cli.demo_command", "Run a small utility, from the meters to the bills."),
     "bench": ("openami.cli.bench_command", "Measure every promised speed, beside its peer."),

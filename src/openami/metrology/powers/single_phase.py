@@ -26,6 +26,25 @@ C128 = npt.NDArray[np.complex128]
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What was measured from the samples of a window themselves, float64 (...).
+
+    The spectrum of a window ends below half of the sampling rate, and of a window in which the load changes
+    it is that of its periodic continuation; rms values and power of the samples have neither limit.
+    """
+
+    u_v: F64
+    i_a: F64
+    p_w: F64
+
+
+RESOLUTION = 1e-6
+"""Share of a squared rms value by which samples and spectrum may differ before the difference is taken for
+content outside the spectrum: the accuracy of windows off nominal is some 1e-8 for the rms value, and what a
+difference of squares leaves of it must not read as distortion."""
+
+
+@dataclass(frozen=True, slots=True)
 class SinglePhasePowers:
     """Quantities of IEEE 1459-2010, 3.1; every field is float64 (...), the leading axes of the phasors.
 
@@ -91,7 +110,9 @@ class SinglePhasePowers:
     """rms value of what Fryze's active current leaves of the current."""
 
 
-def single_phase_powers(u: C128, i: C128, *, fundamental: int = 1) -> SinglePhasePowers:
+def single_phase_powers(
+    u: C128, i: C128, *, fundamental: int = 1, totals: Totals | None = None
+) -> SinglePhasePowers:
     """IEEE 1459 powers of phases taken one by one.
 
     Parameters
@@ -102,6 +123,8 @@ def single_phase_powers(u: C128, i: C128, *, fundamental: int = 1) -> SinglePhas
         a window with its interharmonics.
     fundamental:
         Component of the fundamental: 1 for arrays by order, the number of cycles for a window's spectrum.
+    totals:
+        rms values and power measured from the samples; left out, they are those of the components.
 
     Raises
     ------
@@ -117,14 +140,18 @@ def single_phase_powers(u: C128, i: C128, *, fundamental: int = 1) -> SinglePhas
     u1, uh_squared = fundamental_and_rest(u, fundamental)
     i1, ih_squared = fundamental_and_rest(i, fundamental)
     u1_v, i1_a = np.abs(u1), np.abs(i1)
-    uh_v, ih_a = np.sqrt(uh_squared), np.sqrt(ih_squared)
-    u_v, i_a = np.hypot(u1_v, uh_v), np.hypot(i1_a, ih_a)
-
     each = complex_powers(u, i)
     first = each[..., fundamental]
     rest = each[..., :fundamental].sum(axis=-1) + each[..., fundamental + 1 :].sum(axis=-1)
     p1, q1, ph = first.real, first.imag, rest.real
+    if totals is not None:
+        uh_squared = with_total(u1_v, uh_squared, totals.u_v)
+        ih_squared = with_total(i1_a, ih_squared, totals.i_a)
+        ph = totals.p_w - p1
     p = p1 + ph
+    uh_v, ih_a = np.sqrt(uh_squared), np.sqrt(ih_squared)
+    u_v = np.hypot(u1_v, uh_v) if totals is None else totals.u_v
+    i_a = np.hypot(i1_a, ih_a) if totals is None else totals.i_a
     q_budeanu = q1 + rest.imag
 
     s, s1 = u_v * i_a, u1_v * i1_a
@@ -167,6 +194,23 @@ def single_phase_powers(u: C128, i: C128, *, fundamental: int = 1) -> SinglePhas
         i_active_a=np.abs(ratio(p, u_v)),
         i_nonactive_a=ratio(n, u_v),
     )
+
+
+def with_total(first: F64, rest_squared: F64, total: F64) -> F64:
+    """Squared rms value of everything but the fundamental, by the total where the spectrum lacks a part.
+
+    Parameters
+    ----------
+    first:
+        rms value of the fundamental.
+    rest_squared:
+        Squared rms value of the other components of the spectrum.
+    total:
+        rms value measured from the samples.
+    """
+    by_total = np.maximum(total**2 - first**2, 0.0)
+    unseen = np.abs(by_total - rest_squared) > RESOLUTION * total**2
+    return np.where(unseen, by_total, rest_squared)
 
 
 def quadrant(p: F64, q: F64) -> npt.NDArray[np.int8]:

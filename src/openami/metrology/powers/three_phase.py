@@ -16,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.metrology.powers.phasors import fundamental_and_rest, ratio, root, squares
-from openami.metrology.powers.single_phase import SinglePhasePowers, single_phase_powers
+from openami.metrology.powers.single_phase import (
+    SinglePhasePowers,
+    Totals,
+    single_phase_powers,
+)
 from openami.metrology.powers.symmetrical import SymmetricalComponents, symmetrical_components
 from openami.quantities.errors import MeteringError
 
@@ -97,7 +101,13 @@ class ThreePhasePowers:
 
 
 def three_phase_powers(
-    u: C128, i: C128, system: System, *, neutral: C128 | None = None, fundamental: int = 1
+    u: C128,
+    i: C128,
+    system: System,
+    *,
+    neutral: C128 | None = None,
+    fundamental: int = 1,
+    totals: Totals | None = None,
 ) -> ThreePhasePowers:
     """IEEE 1459 powers of a three-phase system.
 
@@ -112,6 +122,9 @@ def three_phase_powers(
         complex128 (..., components), measured current of the neutral; left out, it is the sum of the phases.
     fundamental:
         Component of the fundamental: 1 for arrays by order, the number of cycles for a window's spectrum.
+    totals:
+        rms values and power of each phase, float64 (..., 3), measured from the samples; without a neutral
+        wire against the virtual star point.
 
     Raises
     ------
@@ -141,8 +154,8 @@ def three_phase_powers(
     elif neutral is None:
         neutral = -i.sum(axis=-2)
 
-    phases = single_phase_powers(u, i, fundamental=fundamental)
-    ve1_squared, veh_squared = _effective_voltage(u, system, fundamental)
+    phases = single_phase_powers(u, i, fundamental=fundamental, totals=totals)
+    ve1_squared, veh_squared = _effective_voltage(u, phases, system, fundamental)
     in1, inh_squared = fundamental_and_rest(neutral, fundamental)
     in1_squared = squares(in1)
     ie1_squared = ((phases.i1_a**2).sum(axis=-1) + in1_squared) / 3.0
@@ -207,14 +220,16 @@ def three_phase_powers(
     )
 
 
-def _effective_voltage(u: C128, system: System, fundamental: int) -> tuple[F64, F64]:
+def _effective_voltage(
+    u: C128, phases: SinglePhasePowers, system: System, fundamental: int
+) -> tuple[F64, F64]:
     """Ve1^2 and VeH^2, float64 (...)."""
     line1, line_rest = fundamental_and_rest(u - np.roll(u, -1, axis=-2), fundamental)
     lines1, lines_rest = squares(line1).sum(axis=-1), line_rest.sum(axis=-1)
     if system is System.THREE_WIRE:
         return lines1 / 9.0, lines_rest / 9.0
-    first, rest = fundamental_and_rest(u, fundamental)
-    return (3.0 * squares(first).sum(axis=-1) + lines1) / 18.0, (3.0 * rest.sum(axis=-1) + lines_rest) / 18.0
+    first, rest = (phases.u1_v**2).sum(axis=-1), (phases.uh_v**2).sum(axis=-1)
+    return (3.0 * first + lines1) / 18.0, (3.0 * rest + lines_rest) / 18.0
 
 
 def phases_from_lines(lines: F64) -> F64:

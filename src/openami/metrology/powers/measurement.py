@@ -1,0 +1,583 @@
+"""Everything measured of a recorded waveform: its windows one by one, and the whole.
+
+The recording comes in pieces (`Recording`), so that an hour needs no more memory than a minute. Windows are
+those of a class A instrument (ten or twelve cycles of the tracked frequency, `metrology.windows`); a
+recording too short or too slow for that is measured over fitted windows (`fitted_windows`). The rule never to
+be broken: a sample that is missing, not finite or at the limit of its converter never goes unmarked: windows
+do not reach over missing samples, saturated ones are marked and left out of the mean while there are others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, IntFlag
+from itertools import chain
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from openami.metrology.powers.fitted_windows import (
+    HIGHEST_ORDER,
+    LOWEST_HZ,
+    fitted_windows,
+    nominal_of,
+    window_points,
+)
+from openami.metrology.powers.mean_quantities import mean_of_windows, stacked
+from openami.metrology.powers.phasors import complex_powers
+from openami.metrology.powers.single_phase import SinglePhasePowers, Totals, single_phase_powers
+from openami.metrology.powers.three_phase import (
+    System,
+    ThreePhasePowers,
+    aron_phases,
+    phases_from_lines,
+    three_phase_powers,
+)
+from openami.metrology.recording.recording import Recording
+from openami.metrology.windows.spectrum import harmonics, subgroups, total_distortion
+from openami.metrology.windows.window_analysis import WindowColumns, WindowStream
+from openami.metrology.windows.window_edges import NOMINAL_CYCLES, WindowFlag
+from openami.quantities.errors import MeteringError
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+C128 = npt.NDArray[np.complex128]
+Mask = npt.NDArray[np.bool_]
+
+
+class Wiring(Enum):
+    """How the voltages and currents of a recording were taken."""
+
+    EACH = "1p"
+    """Each phase by itself; totals are sums."""
+    FOUR_WIRE = "3p4w"
+    """Three phases against the neutral."""
+    THREE_WIRE = "3p3w"
+    """Three phases against any common point, no neutral wire."""
+    LINES = "3p3w-lines"
+    """Line voltages u12, u23, u31 and the currents of the three phases."""
+    ARON = "aron"
+    """Two wattmeters: u12, u32 and i1, i3."""
+
+
+_VOLTAGES: Final = {Wiring.FOUR_WIRE: 3, Wiring.THREE_WIRE: 3, Wiring.LINES: 3, Wiring.ARON: 2}
+
+
+class WindowMark(IntFlag):
+    """What is to be known of a window besides its values."""
+
+    NONE = 0
+    SATURATED = 1
+    """A channel stood at the limit of its converter."""
+    AFTER_GAP = 2
+    """The first window after missing samples."""
+    UNSYNCHRONISED = 4
+    """No voltage to take the frequency from during at least a part of it."""
+    REFERENCE_CHANGED = 8
+    """No single phase had a voltage throughout."""
+    SHORT = 16
+    """Fewer cycles than the ten or twelve of IEC 61000-4-30, or a frequency from a fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuringSettings:
+    """What the recording does not tell.
+
+    Parameters
+    ----------
+    wiring:
+        None: four wires for three phases, otherwise each phase by itself.
+    nominal_hz:
+        50 or 60; None: the nearer one of what is recorded.
+    skews_s:
+        How much later than its sample each channel was taken, in seconds: voltages, currents, neutral. Empty:
+        all at once.
+    """
+
+    wiring: Wiring | None = None
+    nominal_hz: float | None = None
+    skews_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HarmonicTable:
+    """Harmonics 0 (constant) to 50 of each channel, over the windows: rms, and angle against U1 of L1."""
+
+    rms: F64
+    """(channels, 51), root-mean-square over the windows; NaN above 0.45 of the sampling rate."""
+    degrees: F64
+    """(channels, 51): angle of the mean phasor less h times that of the fundamental voltage of L1."""
+    subgroup_distortion: F64
+    """(channels,): THDS of IEC 61000-4-7 over orders 2 to 50, a ratio; NaN for windows of other lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredWindows:
+    """All windows as columns (w,) and (w, phases)."""
+
+    start_s: F64
+    """Seconds from sample 0 of the file."""
+    duration_s: F64
+    f_hz: F64
+    marks: I64
+    """`WindowMark` bits."""
+    phases: SinglePhasePowers
+    three: ThreePhasePowers | None
+
+
+@dataclass(frozen=True, slots=True)
+class Energies:
+    """Energy of all samples that are there."""
+
+    active_ws: F64
+    """(phases,) sum of u * i over the sampling rate, signed."""
+    imported_ws: float
+    """Of the total, windows (and what lies between and around them) with P >= 0."""
+    exported_ws: float
+    q1_vars: F64
+    """(phases,) fundamental reactive energy of the windows."""
+    measured_s: float
+    """Duration of the windows."""
+    present_s: float
+    """Duration of the samples that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A recording measured."""
+
+    wiring: Wiring
+    nominal_hz: float
+    cycles: int
+    phases: SinglePhasePowers
+    """Of the whole, fields (phases,)."""
+    three: ThreePhasePowers | None
+    f_hz: float
+    """Cycles of the windows over their duration."""
+    u_harmonics: HarmonicTable
+    i_harmonics: HarmonicTable
+    energies: Energies
+    windows: MeasuredWindows
+    left_out: int
+    """Windows that are marked and not part of the whole."""
+    samples: int
+    missing: int
+    """Samples between the first and the last that are not there or not finite."""
+    saturated: int
+    gaps: tuple[str, ...]
+
+
+def measure(recordings: Iterable[Recording], settings: MeasuringSettings | None = None) -> Measurement:
+    """Measure a recording.
+
+    Parameters
+    ----------
+    recordings:
+        Its pieces in order, as `RecordedWaveform.blocks` gives them.
+    settings:
+        Wiring, nominal frequency, skews.
+
+    Raises
+    ------
+    MeteringError
+        No currents, a wiring that does not go with the channels, less than a cycle, or no voltage in a
+        recording too short to do without.
+    """
+    settings = settings or MeasuringSettings()
+    pieces = iter(recordings)
+    first = next(pieces, None)
+    if first is None:
+        raise MeteringError("a recording without samples", expected="a cycle or more")
+    meter = _Meter(first, settings)
+    for piece in chain((first,), pieces):
+        meter.feed(piece)
+    return meter.measurement()
+
+
+_NAMED_GAPS: Final = 100
+_KEPT_CYCLES: Final = 40
+_SHORTEST_RUN_S: Final = 0.01
+"""Samples between two missing ones that are shorter than this are of no use to any window."""
+_SLOWEST_STREAM_HZ: Final = 1000.0
+_FLAG_MARKS: Final = (
+    (WindowFlag.AFTER_GAP, WindowMark.AFTER_GAP),
+    (WindowFlag.UNSYNCHRONISED, WindowMark.UNSYNCHRONISED),
+    (WindowFlag.REFERENCE_CHANGED, WindowMark.REFERENCE_CHANGED),
+)
+
+
+class _Meter:
+    """The state of a measurement.
+
+    Invariant: ``_position`` is the position after the last sample taken in; the stream, while there is one,
+    has been told of every sample and gap before it. ``_runs`` holds the samples themselves where windows will
+    be fitted: all of a slow recording, otherwise the longest run while no window has been found.
+    """
+
+    def __init__(self, first: Recording, settings: MeasuringSettings) -> None:
+        self._wiring = _checked_wiring(first, settings)
+        u, _ = self._phases_of(first)
+        finite = np.where(np.isfinite(u), u, 0.0)
+        self._nominal_hz = settings.nominal_hz or nominal_of(finite, first.rate_hz)
+        if self._nominal_hz not in NOMINAL_CYCLES:
+            raise MeteringError(f"a nominal frequency of {self._nominal_hz:g} Hz", expected="50 or 60")
+        self._cycles = NOMINAL_CYCLES[self._nominal_hz]
+        self._rate_hz = first.rate_hz
+        self._phase_count = u.shape[0]
+        self._neutral = first.neutral is not None and self._wiring in (Wiring.FOUR_WIRE, Wiring.EACH)
+        self._skews_s = _phase_skews(settings.skews_s, first, self._wiring, self._neutral)
+        self._stream: WindowStream | None = None
+        if self._rate_hz >= _SLOWEST_STREAM_HZ:
+            self._stream = WindowStream(
+                self._rate_hz,
+                self._nominal_hz,
+                self._phase_count,
+                neutral=int(self._neutral),
+                points=window_points(self._cycles * self._rate_hz / LOWEST_HZ, self._cycles),
+            )
+        self._begin = self._position = first.first_sample
+        self._present = 0
+        self._saturated = 0
+        self._saturated_runs = np.empty((0, 2), np.int64)
+        self._gaps: list[str] = []
+        self._energy_ws = np.zeros(self._phase_count)
+        self._runs: list[tuple[int, F64, F64]] = []
+        self._last_end = -1
+        self._tally = _Tally()
+
+    def feed(self, recording: Recording) -> None:
+        """Take a piece in."""
+        if recording.first_sample > self._position:
+            self._note_gap(recording.gap, recording.first_sample - self._position)
+        u, i = self._phases_of(recording)
+        self._note_saturation(recording)
+        present: Mask = np.all(np.isfinite(np.concatenate((u, i))), axis=0)
+        for begin, end in self._usable(present):
+            place = recording.first_sample + begin
+            self._take(place, u[:, begin:end], i[:, begin:end])
+        if not present.all():
+            where = recording.first_sample + int(np.flatnonzero(~present)[0])
+            self._note_gap(f"sample {where}: values are missing or not finite", int((~present).sum()))
+        self._position = recording.first_sample + recording.samples
+
+    def measurement(self) -> Measurement:
+        """The whole, after the last piece."""
+        if not self._tally.count:
+            self._fit()
+        return self._tally.measurement(
+            wiring=self._wiring,
+            nominal_hz=self._nominal_hz,
+            rate_hz=self._rate_hz,
+            energy_ws=self._energy_ws,
+            present=self._present,
+            samples=self._position - self._begin,
+            saturated=self._saturated,
+            gaps=tuple(self._gaps),
+        )
+
+    def _phases_of(self, recording: Recording) -> tuple[F64, F64]:
+        """Voltages and currents of the phases, the neutral as a last current."""
+        u, i = recording.u, recording.i
+        if self._wiring is Wiring.ARON:
+            u, i = aron_phases(u, i)
+        elif self._wiring is Wiring.LINES:
+            u = phases_from_lines(u)
+        elif self._wiring is Wiring.THREE_WIRE:
+            u = u - u.mean(axis=0)
+        if recording.neutral is not None and self._wiring in (Wiring.FOUR_WIRE, Wiring.EACH):
+            i = np.concatenate((i, recording.neutral[None]))
+        return np.ascontiguousarray(u), np.ascontiguousarray(i)
+
+    def _usable(self, present: Mask) -> list[tuple[int, int]]:
+        """Stretches without a missing sample, those too short to be of use left out."""
+        if present.all():
+            return [(0, present.size)]
+        edges = np.flatnonzero(np.diff(present.astype(np.int8), prepend=0, append=0))
+        begins, ends = edges[::2], edges[1::2]
+        shortest = _SHORTEST_RUN_S * self._rate_hz
+        use = (ends - begins >= shortest) | (begins == 0) | (ends == present.size)
+        return list(zip(begins[use].tolist(), ends[use].tolist(), strict=True))
+
+    def _take(self, place: int, u: F64, i: F64) -> None:
+        """Samples that are there, at their position."""
+        self._present += u.shape[1]
+        self._energy_ws += (u * i[: self._phase_count]).sum(axis=1) / self._rate_hz
+        if self._stream is not None:
+            at = self._begin + self._stream.position
+            if place > at:
+                self._stream.gap(place - at)
+            columns = self._stream.feed(u, i)
+            if len(columns):
+                self._runs.clear()
+                self._count(columns, self._begin, WindowMark.NONE)
+        self._keep(place, u, i)
+
+    def _keep(self, place: int, u: F64, i: F64) -> None:
+        """Remember the samples for windows that are fitted."""
+        if self._stream is not None and self._tally.count:
+            return
+        if self._runs and self._runs[-1][0] + self._runs[-1][1].shape[1] == place:
+            begin, before_u, before_i = self._runs.pop()
+            u, i, place = np.concatenate((before_u, u), 1), np.concatenate((before_i, i), 1), begin
+        self._runs.append((place, u, i))
+        if self._stream is not None:
+            # A run of so many cycles without a window has no voltage to speak of.
+            most = int(_KEPT_CYCLES * self._rate_hz / LOWEST_HZ)
+            begin, u, i = self._runs[-1]
+            self._runs[-1] = (begin, u[:, :most], i[:, :most])
+            longest = max(self._runs, key=lambda run: run[1].shape[1])
+            self._runs = [longest] if longest is self._runs[-1] else [longest, self._runs[-1]]
+
+    def _fit(self) -> None:
+        """Windows of what was kept."""
+        refused: MeteringError | None = None
+        runs = self._runs
+        if self._stream is not None and runs:
+            runs = [max(runs, key=lambda run: run[1].shape[1])]
+        for place, u, i in runs:
+            try:
+                columns = fitted_windows(u, i, self._rate_hz, self._cycles)
+            except MeteringError as error:
+                refused = error
+                continue
+            self._count(columns, place, WindowMark.SHORT)
+        if not self._tally.count:
+            raise refused or MeteringError("every sample is missing", expected="a cycle or more in a row")
+
+    def _count(self, columns: WindowColumns, origin: int, mark: WindowMark) -> None:
+        """Windows into the tally; their positions count from ``origin``."""
+        start, end = columns.start + origin, columns.end + origin
+        marks = np.full(len(columns), int(mark), np.int64)
+        for flag, own in _FLAG_MARKS:
+            marks[(columns.flags & int(flag)) != 0] |= int(own)
+        if self._saturated_runs.size:
+            begins, ends = self._saturated_runs.T
+            behind = np.searchsorted(ends, start)
+            touched = (behind < begins.size) & (begins[np.minimum(behind, begins.size - 1)] < end)
+            marks[touched] |= int(WindowMark.SATURATED)
+        u_bins, i_bins = (np.asarray(bins, np.complex128) for bins in (columns.u_bins, columns.i_bins))
+        totals = Totals(columns.u_v, columns.i_a[:, : self._phase_count], columns.p_w)
+        if self._skews_s is not None:
+            u_bins, i_bins, totals = _without_skew(columns, u_bins, i_bins, totals, self._skews_s)
+        # Every angle is one against the fundamental voltage of L1, whatever instant the window began at.
+        turn = -np.angle(u_bins[:, 0, columns.cycles]) / columns.cycles
+        turned = np.exp(1j * turn[:, None] * np.arange(u_bins.shape[-1]))[:, None, :]
+        u_bins, i_bins = u_bins * turned, i_bins * turned
+        neutral = i_bins[:, self._phase_count] if self._neutral else None
+        phase_i = i_bins[:, : self._phase_count]
+        three = None
+        if self._wiring is Wiring.EACH:
+            phases = single_phase_powers(u_bins, phase_i, fundamental=columns.cycles, totals=totals)
+        else:
+            system = System.FOUR_WIRE if self._wiring is Wiring.FOUR_WIRE else System.THREE_WIRE
+            three = three_phase_powers(
+                u_bins, phase_i, system, neutral=neutral, fundamental=columns.cycles, totals=totals
+            )
+            phases = three.phases
+        self._tally.add(
+            _Counted(
+                MeasuredWindows(
+                    start / self._rate_hz, (end - start) / self._rate_hz, columns.f_hz, marks, phases, three
+                ),
+                replace(columns, u_bins=u_bins, i_bins=i_bins),
+            )
+        )
+
+    def _note_gap(self, told: str | None, missing: int) -> None:
+        if len(self._gaps) < _NAMED_GAPS:
+            self._gaps.append(told or f"{missing} samples are missing")
+
+    def _note_saturation(self, recording: Recording) -> None:
+        """Remember where samples stand at a limit; runs closer than a millisecond are one."""
+        if recording.saturated is None or not recording.saturated.any():
+            return
+        self._saturated += int(recording.saturated.sum())
+        edges = np.flatnonzero(np.diff(recording.saturated.astype(np.int8), prepend=0, append=0))
+        runs = edges.reshape(-1, 2) + recording.first_sample
+        runs = np.concatenate((self._saturated_runs, runs))
+        apart = runs[1:, 0] - runs[:-1, 1] > self._rate_hz / 1000.0
+        begins = runs[np.concatenate(([True], apart)), 0]
+        ends = runs[np.concatenate((apart, [True])), 1]
+        self._saturated_runs = np.stack((begins, ends), axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    windows: MeasuredWindows
+    columns: WindowColumns
+
+
+@dataclass(slots=True)
+class _HarmonicSums:
+    """Weighted sums over windows, (channels, 51): squares, phasors, squares of subgroups."""
+
+    weight: float
+    squares: F64
+    phasors: C128
+    subgroups: F64
+
+    def add(self, other: _HarmonicSums) -> None:
+        self.weight += other.weight
+        self.squares += other.squares
+        self.phasors += other.phasors
+        self.subgroups += other.subgroups
+
+    def table(self, cycles: int) -> HarmonicTable:
+        groups = np.sqrt(self.subgroups / self.weight)
+        distortion = (
+            total_distortion(groups)
+            if cycles in NOMINAL_CYCLES.values()
+            else np.full(groups.shape[0], np.nan)
+        )
+        return HarmonicTable(
+            np.sqrt(self.squares / self.weight), np.degrees(np.angle(self.phasors)), distortion
+        )
+
+
+class _Tally:
+    """Windows counted so far.
+
+    Invariant: ``_sums`` holds, for voltages and currents, the harmonic sums of unmarked windows and of all.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._windows: list[MeasuredWindows] = []
+        self._cycles = 0
+        self._sums: dict[tuple[str, bool], _HarmonicSums] = {}
+
+    def add(self, counted: _Counted) -> None:
+        windows, columns = counted.windows, counted.columns
+        self.count += windows.f_hz.size
+        self._windows.append(windows)
+        self._cycles = columns.cycles
+        good = (windows.marks & int(WindowMark.SATURATED)) == 0
+        for only_good in (False, True):
+            weights = windows.duration_s * (good if only_good else 1.0)
+            if not weights.any():
+                continue
+            for name, bins in (("u", columns.u_bins), ("i", columns.i_bins)):
+                sums = _harmonic_sums(bins, columns, weights)
+                if (name, only_good) in self._sums:
+                    self._sums[name, only_good].add(sums)
+                else:
+                    self._sums[name, only_good] = sums
+
+    def measurement(
+        self,
+        *,
+        wiring: Wiring,
+        nominal_hz: float,
+        rate_hz: float,
+        energy_ws: F64,
+        present: int,
+        samples: int,
+        saturated: int,
+        gaps: tuple[str, ...],
+    ) -> Measurement:
+        windows = _joined(self._windows)
+        marked = (windows.marks & int(WindowMark.SATURATED)) != 0
+        only_good = not marked.all()
+        weights = np.where(marked, 0.0, windows.duration_s) if only_good else windows.duration_s
+        three = None if windows.three is None else mean_of_windows(windows.three, weights)
+        phases = mean_of_windows(windows.phases, weights) if three is None else three.phases
+        return Measurement(
+            wiring=wiring,
+            nominal_hz=nominal_hz,
+            cycles=self._cycles,
+            phases=phases,
+            three=three,
+            f_hz=float((windows.f_hz * weights).sum() / weights.sum()),
+            u_harmonics=self._sums["u", only_good].table(self._cycles),
+            i_harmonics=self._sums["i", only_good].table(self._cycles),
+            energies=_energies(windows, energy_ws, present / rate_hz),
+            windows=windows,
+            left_out=int(marked.sum()) if only_good else 0,
+            samples=samples,
+            missing=samples - present,
+            saturated=saturated,
+            gaps=gaps,
+        )
+
+
+def _joined(parts: list[MeasuredWindows]) -> MeasuredWindows:
+    threes = [part.three for part in parts if part.three is not None]
+    three = stacked(threes) if threes else None
+    return MeasuredWindows(
+        start_s=np.concatenate([part.start_s for part in parts]),
+        duration_s=np.concatenate([part.duration_s for part in parts]),
+        f_hz=np.concatenate([part.f_hz for part in parts]),
+        marks=np.concatenate([part.marks for part in parts]),
+        phases=stacked([part.phases for part in parts]) if three is None else three.phases,
+        three=three,
+    )
+
+
+def _energies(windows: MeasuredWindows, energy_ws: F64, present_s: float) -> Energies:
+    each_ws = windows.phases.p_w.sum(axis=-1) * windows.duration_s
+    # What lies outside the windows goes the way its own sum tells.
+    outside_ws = float(energy_ws.sum() - each_ws.sum())
+    parts = np.append(each_ws, outside_ws)
+    return Energies(
+        active_ws=energy_ws,
+        imported_ws=float(parts[parts >= 0].sum()),
+        exported_ws=float(-parts[parts < 0].sum()),
+        q1_vars=(windows.phases.q1_var * windows.duration_s[:, None]).sum(axis=0),
+        measured_s=float(windows.duration_s.sum()),
+        present_s=present_s,
+    )
+
+
+def _harmonic_sums(
+    bins: npt.NDArray[np.complexfloating], columns: WindowColumns, weights: F64
+) -> _HarmonicSums:
+    phasors = harmonics(bins, columns.cycles, columns.valid_bins, highest=HIGHEST_ORDER)
+    groups = subgroups(bins, columns.cycles, columns.valid_bins, highest=HIGHEST_ORDER)
+    kept = weights > 0
+    return _HarmonicSums(
+        float(weights.sum()),
+        np.tensordot(weights[kept], np.abs(phasors[kept]) ** 2, axes=1),
+        np.tensordot(weights[kept], phasors[kept], axes=1),
+        np.tensordot(weights[kept], groups[kept] ** 2, axes=1),
+    )
+
+
+def _checked_wiring(first: Recording, settings: MeasuringSettings) -> Wiring:
+    if not first.i.shape[0]:
+        raise MeteringError("a recording without currents", expected="a current for each voltage")
+    wiring = settings.wiring or (Wiring.FOUR_WIRE if first.phases == 3 else Wiring.EACH)
+    wanted = _VOLTAGES.get(wiring, first.phases)
+    if first.phases != wanted:
+        raise MeteringError(
+            f"{first.phases} voltages for the wiring {wiring.value}",
+            expected=f"{wanted} voltages and currents",
+        )
+    return wiring
+
+
+def _phase_skews(skews_s: tuple[float, ...], first: Recording, wiring: Wiring, neutral: bool) -> F64 | None:
+    """Skew of each channel of the phases; None where all were sampled at once."""
+    if not any(skews_s):
+        return None
+    if wiring in (Wiring.ARON, Wiring.LINES):
+        raise MeteringError(
+            f"channels sampled at different times in the wiring {wiring.value}",
+            expected="simultaneous samples, or voltages against a common point",
+        )
+    skews = np.asarray(skews_s[: 2 * first.phases + int(neutral)])
+    return skews if np.ptp(skews) > 0 else None
+
+
+def _without_skew(
+    columns: WindowColumns, u_bins: C128, i_bins: C128, totals: Totals, skews_s: F64
+) -> tuple[C128, C128, Totals]:
+    """Spectra and power as if all channels had been sampled at once."""
+    phases = u_bins.shape[1]
+    omega = 2.0 * np.pi * columns.f_hz[:, None] / columns.cycles * np.arange(u_bins.shape[-1])
+    turned = np.exp(-1j * skews_s[:, None] * omega[:, None, :])
+    before = complex_powers(u_bins, i_bins[:, :phases]).real.sum(axis=-1)
+    u_bins, i_bins = u_bins * turned[:, :phases], i_bins * turned[:, phases : phases + i_bins.shape[1]]
+    after = complex_powers(u_bins, i_bins[:, :phases]).real.sum(axis=-1)
+    return u_bins, i_bins, replace(totals, p_w=totals.p_w + after - before)
