@@ -7,6 +7,7 @@ through its own sensors; nothing of the reference reaches it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,9 +31,10 @@ class Exposure:
     waveform:
         Voltages and currents at the terminals; time 0 is when the load was switched on.
     begin_s:
-        Start of the measurement; the device has settled by then.
+        From when on the measurement may begin; the device has settled by then.
     part_s, parts:
-        The measurement is read at ``begin_s``, and after each of ``parts`` equal parts of ``part_s``.
+        The device is read once, and again after each of ``parts`` parts of about ``part_s``, whole cycles of
+        the waveform. A device that registers window by window is read where its windows end.
     temperature_c:
         Ambient temperature, degrees Celsius.
     run:
@@ -60,10 +62,13 @@ class Observation:
 
     Parameters
     ----------
-    begin_s, end_s:
-        True instants between which the registers were read.
+    begin_s:
+        True instant of the first reading.
+    part_s:
+        Time from each reading to the next, s, float64 (parts,).
     energy_ws:
-        Advance of each register in each part, Ws, float64 (parts,); import less export.
+        Advance of each register in each part, Ws, float64 (parts,); import less export, for apparent
+        energy import and export together.
     resolution_ws:
         Smallest step of a register, Ws; 0 for one without steps.
     pulse_s:
@@ -74,16 +79,25 @@ class Observation:
         Step in which the instants of pulses are known, s.
     flagged_parts:
         Parts in which the device said that its samples were not to be trusted (saturation).
+    runs_evenly:
+        False for a disc: it runs unevenly within a turn and was read after whole turns, so its parts do not
+        differ by chance.
     """
 
     begin_s: float
-    end_s: float
+    part_s: F64
     energy_ws: Mapping[Quantity, F64]
     resolution_ws: float = 0.0
     pulse_s: F64 = field(default_factory=lambda: np.empty(0))
     pulse_ws: float = 0.0
     pulse_resolution_s: float = 0.0
     flagged_parts: int = 0
+    runs_evenly: bool = True
+
+    @property
+    def end_s(self) -> float:
+        """True instant of the last reading."""
+        return self.begin_s + math.fsum(self.part_s)
 
 
 class DeviceUnderTest(Protocol):

@@ -128,12 +128,15 @@ def _slower_half(check: Check, reading: Reading) -> Figure:
 
 
 def _pulses_without_load(check: Check, reading: Reading, minutes: float) -> Figure:
-    """What was registered, with either sign, as pulses in the whole time of the test."""
+    """What was registered, with either sign, as pulses; the rest of the time as in the later half."""
     parts = reading.energy_ws.get(check.quantity)
     if parts is None or reading.pulse_ws <= 0:
         return _UNKNOWN
-    registered = math.fsum(np.abs(parts))
-    return Figure(registered / reading.pulse_ws * minutes * 60.0 / reading.seconds, 0.0)
+    magnitudes = np.abs(parts)
+    later = magnitudes[parts.size // 2 :]
+    rest_s = max(minutes * 60.0 - reading.seconds, 0.0)
+    rate_w = math.fsum(later) / (reading.seconds * later.size / parts.size)
+    return Figure((math.fsum(magnitudes) + rate_w * rest_s) / reading.pulse_ws, 0.0)
 
 
 def _pulses_against_register(check: Check, reading: Reading) -> Figure:

@@ -22,9 +22,7 @@ from openami.quantities.errors import MeteringError
 HIGHEST_HARMONIC: Final = 50
 """Bandwidth of the bench's sources, in orders of the fundamental."""
 
-_PARTS_S: Final = (0.2, 0.4, 1.0, 2.0)
 _RUN_STEP_DEG: Final = 23.0
-_WHOLE: Final = 1e-6
 
 
 def waveform_of(condition: Condition, rating: Rating) -> Waveform:
@@ -60,13 +58,9 @@ def waveform_of(condition: Condition, rating: Rating) -> Waveform:
 
 
 def part_s_of(condition: Condition) -> float:
-    """Shortest part of a measurement that holds whole cycles, s."""
-    cycles = 4.0 if condition.waveform is WaveformName.BURST_FIRED else 1.0
-    basic_hz = condition.frequency_hz / cycles
-    for part_s in _PARTS_S:
-        if abs(part_s * basic_hz - round(part_s * basic_hz)) < _WHOLE and condition.measure_s >= part_s:
-            return part_s
-    return float(condition.measure_s)
+    """Length of the parts a measurement is read in: ten cycles, twenty where the waveform needs four, s."""
+    cycles = 20 if condition.waveform is WaveformName.BURST_FIRED else 10
+    return cycles / condition.frequency_hz
 
 
 @lru_cache(maxsize=64)

@@ -145,10 +145,11 @@ def _errors(observed: Observation, true: Reference) -> dict[Quantity, ErrorReadi
         if abs(scale) <= _NOTHING * true_ws[Quantity.APPARENT]:
             continue  # no energy of this kind flows: there is nothing to relate an error to
         registered = math.fsum(parts)
-        reactive = quantity is Quantity.REACTIVE
         error_pct = 100.0 * (registered - true_ws[quantity]) / scale
-        bound = true.reactive_relative_uncertainty if reactive else true.relative_uncertainty
-        budget = budget_of(parts, scale, observed.resolution_ws, bound)
+        scattering = parts if observed.runs_evenly else np.zeros_like(parts)
+        fundamental_alone = quantity in (Quantity.REACTIVE, Quantity.FUNDAMENTAL_ACTIVE)
+        bounds = true.fundamental_uncertainty_ws if fundamental_alone else true.active_uncertainty_ws
+        budget = budget_of(scattering, observed.part_s, scale, observed.resolution_ws, math.fsum(bounds))
         errors[quantity] = ErrorReading(error_pct, budget, true_ws[quantity], registered)
     return errors
 

@@ -49,29 +49,31 @@ class UncertaintyBudget:
 
 
 def budget_of(
-    energy_ws: F64, scale_ws: float, resolution_ws: float, reference_relative: float
+    energy_ws: F64, part_s: F64, scale_ws: float, resolution_ws: float, reference_ws: float
 ) -> UncertaintyBudget:
     """The budget of one measurement.
 
     Parameters
     ----------
     energy_ws:
-        Advance of the register in equal parts, Ws, (parts,).
+        Advance of the register in each part, Ws, (parts,).
+    part_s:
+        Length of the parts, s, (parts,); they are about equal.
     scale_ws:
         Reference energy of the whole measurement, Ws; what errors are related to.
     resolution_ws:
         Step of the register, Ws.
-    reference_relative:
-        Relative bound of the reference's own error.
+    reference_ws:
+        Bound of the reference's own error, Ws.
     """
     scale = abs(scale_ws)
     if scale == 0.0:
         return UncertaintyBudget(0.0, 0.0, 0.0)
     resolution = resolution_ws / math.sqrt(6.0) / scale
     return UncertaintyBudget(
-        100.0 * reference_relative / math.sqrt(3.0),
+        100.0 * reference_ws / math.sqrt(3.0) / scale,
         100.0 * resolution,
-        100.0 * scatter_of_sum(energy_ws) / scale,
+        100.0 * scatter_of_sum(energy_ws * (np.mean(part_s) / part_s)) / scale,
     )
 
 
