@@ -135,7 +135,7 @@ def _proof(meter_id: str, channel: ObisCode, counted: Counts, captured: datetime
     if meter_id == "M-1":
         line = f"{meter_id},{','.join(map(str, counted))},<i>kWh</i>\n"
         return Evidence("file", "october.csv", "line 2", line.encode(), digest, captured)
-    content = frames_content([("->", request), ("<-", answer)])
+    content = frames_content([("->", request, request), ("<-", answer, answer)])
     return Evidence("frames", f"tcp://127.0.0.1:4059/{meter_id}", f"{channel}/2", content, digest, captured)
 
 

@@ -99,7 +99,12 @@ def test_frames_are_shown_octet_by_octet(utility) -> None:
     at = datetime(2026, 4, 2, tzinfo=UTC)
     frames = [("->", bytes.fromhex("0001001000110009")), ("<-", bytes.fromhex("c40181"))]
     item = Evidence(
-        "frames", "tcp://127.0.0.1:4059/17", "1-0:99.1.0/2", frames_content(frames), "ab" * 32, at
+        "frames",
+        "tcp://127.0.0.1:4059/17",
+        "1-0:99.1.0/2",
+        frames_content([(way, octets, octets) for way, octets in frames]),
+        "ab" * 32,
+        at,
     )
     day = CivilDay(date(2026, 3, 7), "Europe/Berlin")
     values = np.full(96, 321, np.int64)

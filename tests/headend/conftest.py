@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,11 +13,14 @@ import pytest
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, household_fleet
 from openami.meter.tcp_server import FleetServer
+from openami.protocols.dlms.client_security import ClientSecurity
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.readings.read_order import ReadOrder
+from openami.security.counters import MemoryCounters
 
 START = datetime(2024, 10, 25, 22, tzinfo=UTC)  # 26 October, midnight in Berlin
+TITLE = b"OAMHES99"
 BERLIN = "Europe/Berlin"
 
 
@@ -29,6 +32,7 @@ class ServedFleet:
     clock: SimulatedClock
     ports: list[int]
     server: FleetServer
+    counters: MemoryCounters = field(default_factory=MemoryCounters)
 
     def orders(self, start: datetime = START, end: datetime | None = None, **changes) -> list[ReadOrder]:
         """One order per meter for everything from ``start`` to ``end`` (now)."""
@@ -44,12 +48,21 @@ class ServedFleet:
                     end=end or self.clock.now(),
                     channels=(IMPORT_INTERVAL,),
                     registers=(IMPORT_ENERGY,),
-                    password=spec.password.encode(),
+                    password=b"" if spec.keys else spec.password.encode(),
                 ),
                 **changes,
             )
             for spec in self.fleet.spec.meters
         ]
+
+    def security(self, meter_id: str) -> ClientSecurity | None:
+        """The utility's side of a meter's keys; counters live as long as the fleet."""
+        for spec in self.fleet.spec.meters:
+            if spec.meter_id == meter_id and spec.keys is not None:
+                return ClientSecurity(
+                    TITLE, spec.keys.meter_keys(), meter_title=spec.system_title, counters=self.counters
+                )
+        return None
 
     def held(self, meter_id: str, start: datetime, end: datetime) -> dict[datetime, int]:
         """What the meter itself holds: energy by the start of the interval, rows of one interval added."""
@@ -89,8 +102,8 @@ async def serving(spec: FleetSpec, hours: float) -> AsyncIterator[ServedFleet]:
 def serve():
     """Serve a fleet; by default households that have lived for a day and a half hour."""
 
-    def serving_fleet(meters=3, *, faults=(), hours=24.5, spec=None):
-        made = spec or household_fleet(meters, seed=7, start=START)
+    def serving_fleet(meters=3, *, faults=(), hours=24.5, spec=None, secured=True):
+        made = spec or household_fleet(meters, seed=7, start=START, secured=secured)
         return serving(replace(made, faults=tuple(faults)), hours)
 
     return serving_fleet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.faults import DeadMeter, LostReplies
 from openami.meter.fleet_spec import household_fleet
+from openami.protocols.dlms.apdu import decode_apdu
 from openami.quantities.errors import QuantityError, StoreError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_ENERGY, IMPORT_INTERVAL, ObisCode
 from openami.readings.event import EventCode
@@ -33,7 +35,7 @@ def collector(door, served, *, settings=QUICK, progress=None, **policy):
     return Collector(
         door,
         served.clock,
-        dlms_tcp_drivers(settings),
+        dlms_tcp_drivers(settings, served.security),
         policy=CollectionPolicy(**policy),
         sleep=no_pause,
         progress=progress,
@@ -121,9 +123,26 @@ async def test_every_reading_is_followed_to_its_frames_and_no_secret_is_in_them(
     assert {read.kind for read in reads} == {"freeze", "current"}
     for item in evidence.values():
         frames = frames_of(item.content)
+        entries = json.loads(item.content)
+        # AARQ, AARE, RLRQ and RLRE go plain; everything between is kept deciphered, with the wire's hash.
+        assert [len(entry) for entry in entries] == [2, 2, *[3] * (len(entries) - 4), 2, 2]
+        assert all(decode_apdu(octets[8:]) for _, octets in frames)
+        assert item.sha256 != hashlib.sha256(b"".join(octets for _, octets in frames)).hexdigest()
+        for spec in served.fleet.spec.meters:
+            keys = spec.keys.meter_keys()
+            for key in (keys.global_unicast, keys.authentication, keys.master):
+                assert key.reveal() not in b"".join(octets for _, octets in frames)
+        assert [direction for direction, _ in frames] == ["->", "<-"] * (len(frames) // 2)
+
+
+async def test_frames_of_a_meter_with_a_password_are_kept_as_they_were_but_for_the_password(serve, store):
+    async with serve(1, secured=False) as served:
+        orders = served.orders()
+        await collector(store, served).collect(orders)
+    for item in evidence_of(store, *blocks_of(store)).values():
+        frames = frames_of(item.content)
         assert item.sha256 == hashlib.sha256(b"".join(octets for _, octets in frames)).hexdigest()
         assert not any(orders[0].password in octets for _, octets in frames)
-        assert [direction for direction, _ in frames] == ["->", "<-"] * (len(frames) // 2)
 
 
 async def test_trouble_of_one_meter_is_named_and_stays_its_own(serve, store):
@@ -304,7 +323,7 @@ async def test_reading_again_stores_nothing_twice(serve, store):
     ],
 )
 async def test_an_order_that_does_not_fit_the_meter_says_why(serve, store, change, reason):
-    async with serve(1) as served:
+    async with serve(1, secured="password" not in change) as served:
         report = await collector(store, served, attempts=1).collect(served.orders(**change))
     (failure,) = report.failures
     assert reason in failure.reason

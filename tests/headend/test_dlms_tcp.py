@@ -316,16 +316,16 @@ async def test_an_echoed_password_is_not_kept():
             await driver.open()
         await driver.close()
         frames = driver.take_frames()
-    assert [direction for direction, _ in frames] == ["->", "<-"]
-    assert frames[1][1].startswith(frames[0][1])
-    assert all(PASSWORD not in octets_ for _, octets_ in frames)
+    assert [frame.direction for frame in frames] == ["->", "<-"]
+    assert frames[1].octets.startswith(frames[0].octets)
+    assert all(PASSWORD not in frame.octets + frame.wire for frame in frames)
 
 
 async def test_a_meter_that_never_stops_is_cut_off_before_memory_is_full():
     async with unopened(Flooding, timeout_s=60.0) as driver:
         with pytest.raises(LinkError, match="sends without end"):
             await driver.open()
-        assert sum(len(octets_) for _, octets_ in driver.take_frames()) < MAX_RECEIVED + MAX_UNREAD
+        assert sum(len(frame.wire) for frame in driver.take_frames()) < MAX_RECEIVED + MAX_UNREAD
 
 
 async def test_a_reading_given_up_while_it_says_goodbye_leaves_no_connection():
@@ -359,8 +359,8 @@ async def test_answers_cut_anywhere_are_the_same(slice_):
         assert await driver.identity() == "ODD1"
         assert (await profile_of(driver, IMPORT_INTERVAL)).columns[IMPORT_INTERVAL].tolist() == [7, 8, 9]
         frames = driver.take_frames()
-    assert [direction for direction, _ in frames] == ["->", "<-"] * (len(frames) // 2)
-    assert PASSWORD not in b"".join(sent for _, sent in frames)
+    assert [frame.direction for frame in frames] == ["->", "<-"] * (len(frames) // 2)
+    assert PASSWORD not in b"".join(frame.wire for frame in frames)
     assert len(driver.take_frames()) == 2  # the release
     assert driver.take_frames() == []
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openami.headend.blocks import Exchange, batch_of, freeze_reads, interval_blocks, merge_batches
-from openami.protocols.driver import ProfileRows, RegisterValue
+from openami.protocols.driver import ProfileRows, RecordedFrame, RegisterValue
 from openami.quantities.civil_time import midnight
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_ENERGY, IMPORT_INTERVAL
@@ -152,7 +152,10 @@ def test_every_reading_of_an_exchange_refers_to_the_frames_it_came_from():
     start = midnight(date(2024, 6, 1), "UTC")
     end = start + timedelta(days=1)
     order = ReadOrder("M1", "127.0.0.1", 4059, 17, "UTC", start, end, (IMPORT_INTERVAL,), (IMPORT_ENERGY,))
-    frames = (("->", b"\x00\x01question"), ("<-", b"\x00\x01answer"))
+    frames = tuple(
+        RecordedFrame(way, octets, octets)
+        for way, octets in (("->", b"\x00\x01question"), ("<-", b"\x00\x01answer"))
+    )
     exchange = Exchange(
         order,
         READ_AT,
@@ -166,7 +169,7 @@ def test_every_reading_of_an_exchange_refers_to_the_frames_it_came_from():
     )
     batch = batch_of(exchange)
     (evidence,) = batch.evidence
-    assert frames_of(evidence.content) == list(frames)
+    assert frames_of(evidence.content) == [frame[:2] for frame in frames]
     assert evidence.sha256 == hashlib.sha256(b"\x00\x01question\x00\x01answer").hexdigest()
     assert evidence.source == "tcp://127.0.0.1:4059/17"
     readings = [*batch.intervals, *batch.register_reads, *batch.events]

@@ -115,7 +115,7 @@ async def test_killed_fifty_times_nothing_acknowledged_is_lost_doubled_or_halved
             "store": str(root), "log": str(log), "orders": orders, "now": served.clock.now().isoformat()
         }  # fmt: skip
 
-    async with serve(METERS, hours=1) as served:
+    async with serve(METERS, hours=1, secured=False) as served:
         began = asyncio.get_running_loop().time()
         assert await process.run(task(served)) == 0
         whole = asyncio.get_running_loop().time() - began

@@ -24,20 +24,24 @@ from openami.meter.control_channel import LINE_LIMIT, ControlChannel
 from openami.meter.cosem_objects import FleetDevices, meter_device
 from openami.meter.faults import DeadMeter, Fault, GarbageAnswers, LostReplies
 from openami.meter.fleet import Fleet
-from openami.meter.fleet_spec import FleetSpec, MeterSpec, household_fleet, save_fleet
+from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, household_fleet, save_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.serve import Serving, fast_loop, serve_fleet
 from openami.meter.tcp_server import FleetServer, Limits
+from openami.protocols.dlms.association_policy import Mechanism
 from openami.protocols.dlms.axdr import Data, Tag, decode_plain
 from openami.protocols.dlms.client import Association, management_association
+from openami.protocols.dlms.client_security import ClientSecurity
 from openami.protocols.dlms.date_time import CosemDateTime
 from openami.protocols.dlms.descriptors import Attribute, Method, Selector, by_range
 from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants
 from openami.protocols.dlms.results import AccessError, AssociationError
+from openami.protocols.dlms.security_control import Protection
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.readings.event import EventCode
+from openami.security.secret import Secret
 
 START = datetime(2026, 3, 9, 23, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -82,7 +86,7 @@ async def associated(port: int, wport: int = 16) -> AsyncIterator[tuple[DlmsLink
 
 
 def fleet(*faults: Fault, count: int = 3) -> FleetSpec:
-    return replace(household_fleet(count, seed=1, start=START), faults=faults)
+    return replace(household_fleet(count, seed=1, start=START, secured=False), faults=faults)
 
 
 def pv_home() -> FleetSpec:
@@ -225,7 +229,7 @@ async def test_public_client_sees_the_name_plate_and_a_wrong_password_nothing() 
 
 
 async def test_thousand_meters_are_read_by_concurrent_clients() -> None:
-    spec = household_fleet(1000, seed=1, start=START, per_port=400)
+    spec = household_fleet(1000, seed=1, start=START, per_port=400, secured=False)
     async with served(spec) as (server, clock, ports):
         assert len(ports) == 3
         clock.advance(DAY)
@@ -237,7 +241,8 @@ async def test_thousand_meters_are_read_by_concurrent_clients() -> None:
                 meter = queue.pop()
                 port = ports[meter.port_index]
                 decoder = ProfileDecoder()
-                counts.append(await read_day(port, meter.wport, meter.password, START, START + DAY, decoder))
+                association = management_association(meter.wport, meter.password.encode())
+                counts.append(await read_day(port, association, START, START + DAY, decoder))
 
         await asyncio.gather(*(work() for _ in range(50)))
         assert counts == [96] * 1000
@@ -483,9 +488,8 @@ def test_fleet_in_a_process_of_its_own(tmp_path: Path, end: str) -> None:
             async def use() -> int:
                 moved = b'{"advance_to": "%s"}' % (START + DAY).isoformat().encode()
                 await command(serving["control_port"], moved)
-                count = await read_day(
-                    serving["ports"][0], 16, "00000000", START, START + DAY, ProfileDecoder()
-                )
+                association = management_association(16, PASSWORD)
+                count = await read_day(serving["ports"][0], association, START, START + DAY, ProfileDecoder())
                 if end == "stop":
                     await command(serving["control_port"], b'{"stop": null}')
                 return count
@@ -506,3 +510,46 @@ def test_fleet_file_that_is_none_ends_with_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "fleet.toml" in done.stderr
+
+
+async def test_meters_with_keys_are_read_under_them_and_log_who_tried_without() -> None:
+    spec = household_fleet(3, seed=1, start=START)
+    assert len({meter.keys.global_unicast for meter in spec.meters if meter.keys}) == 3
+    async with served(spec) as (server, clock, ports):
+        clock.advance(DAY)
+        for meter in spec.meters:
+            assert meter.keys is not None
+            keys = meter.keys.meter_keys()
+            secured = ClientSecurity(b"TESTHES1", keys, meter_title=meter.system_title)
+            association = Association(meter.wport, 1, security=secured)
+            assert await read_day(ports[0], association, START, START + DAY, ProfileDecoder()) == 96
+        first, second = spec.meters[0], spec.meters[1]
+        assert second.keys is not None
+        for wrong in (
+            ClientSecurity(b"TESTHES1", second.keys.meter_keys()),
+            ClientSecurity(b"TESTHES1", mechanism=Mechanism.LOW, secret=Secret(PASSWORD),
+                           protection=Protection.NONE),
+        ):  # fmt: skip
+            link = await DlmsLink.connect("127.0.0.1", ports[0])
+            with pytest.raises(AssociationError):
+                await link.run(Association(first.wport, 1, security=wrong).associate())
+            link.close()
+        codes = [code for _, code in server.fleet.meter(first.meter_id).events]
+        assert codes[-2:] == [EventCode.DECIPHERING_FAILED, EventCode.AUTHENTICATION_FAILED]
+        assert [code for _, code in server.fleet.meter(second.meter_id).events][-1] != codes[-1]
+
+
+async def test_rubbish_does_not_push_everything_else_out_of_the_log() -> None:
+    spec = household_fleet(1, seed=1, start=START)
+    async with served(spec) as (server, clock, ports):
+        clock.advance(DAY)
+        (meter,) = spec.meters
+        before = server.fleet.meter(meter.meter_id).events
+        stranger = ClientSecurity(b"TESTHES1", KeySpec.of_seed(2, "x").meter_keys())
+        for _ in range(300):
+            link = await DlmsLink.connect("127.0.0.1", ports[0])
+            with pytest.raises(AssociationError):
+                await link.run(Association(meter.wport, 1, security=stranger).associate())
+            link.close()
+        added = server.fleet.meter(meter.meter_id).events[len(before) :]
+        assert [code for _, code in added] == [EventCode.DECIPHERING_FAILED]

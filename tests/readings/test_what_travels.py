@@ -111,12 +111,13 @@ def test_reads_events_and_evidence_survive_their_tables() -> None:
     read = RegisterRead("m1", IMPORT_ENERGY, NOON, WH, 123456789012, NOON, "freeze", reached_at=NOON)
     event = Event("m1", NOON, EventCode.CLOCK_DIFFERENCE, NOON, "seconds=-41")
     frames = [("->", b"\x00\x01"), ("<-", b"\xff" * 9)]
-    wire = b"".join(octets for _, octets in frames)
+    ciphered = b"what was on the wire"
+    wire = frames[0][1] + ciphered
     evidence = Evidence(
         "frames",
         "tcp://127.0.0.1:4059/2",
         "1-0:99.1.0",
-        frames_content(frames),
+        frames_content([(*frames[0], frames[0][1]), (*frames[1], ciphered)]),
         hashlib.sha256(wire).hexdigest(),
         NOON,
     )
@@ -124,6 +125,8 @@ def test_reads_events_and_evidence_survive_their_tables() -> None:
     assert list(events_from_table(events_to_table([event]))) == [event]
     assert list(evidence_from_table(evidence_to_table([evidence]))) == [evidence]
     assert frames_of(evidence.content) == frames
+    assert hashlib.sha256(ciphered).hexdigest().encode() in evidence.content
+    assert ciphered.hex().encode() not in evidence.content
     assert event.facts == {"seconds": "-41"}
 
 

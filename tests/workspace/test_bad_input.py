@@ -12,14 +12,15 @@ import pytest
 
 from openami.mdm.formats import Mapping, Policy
 from openami.quantities.clock import SimulatedClock
-from openami.quantities.errors import FormatError, RegistryError, StoreError
+from openami.quantities.errors import FormatError, RegistryError, SecurityError, StoreError
 from openami.registry.entities import Agreement
+from openami.security.keyring import MeterCredentials
+from openami.security.secret import Secret
 from openami.workspace.importing import Keeping, import_file
+from openami.workspace.meter_access import passwords_of, put_credentials
 from openami.workspace.settings import (
     Settings,
-    read_passwords,
     read_settings,
-    write_passwords,
     write_settings,
 )
 from openami.workspace.workspace import Workspace
@@ -173,7 +174,7 @@ def test_faults_between_the_rows_of_a_site_file_are_all_listed(workspace: Worksp
     for unknown in ("customer C9", "account A9", "meter M9"):
         assert f"unknown {unknown}" in str(error.value)
     assert reopened(workspace) == before
-    assert not (workspace.folder / "passwords.toml").exists()
+    assert not (workspace.folder / "keyring.sqlite").exists()
 
 
 @pytest.mark.parametrize(
@@ -306,18 +307,18 @@ def test_a_full_disk_refuses_the_file_and_the_workspace_opens_as_before(
     reader.close()
 
 
-def test_settings_and_passwords_survive_a_full_disk(small_disk: Path) -> None:
+def test_settings_and_keyring_survive_a_full_disk(small_disk: Path) -> None:
     workspace = Workspace.create(small_disk / "utility", Settings(name="before"))
     workspace.close()
     folder = small_disk / "utility"
-    write_passwords(folder, {"M1": b"one"})
+    put_credentials(folder, {"M1": MeterCredentials(Secret(b"one"))})
     fill(small_disk, leave=0)
     with pytest.raises(StoreError, match="No space left"):
         write_settings(folder, Settings(name="x" * 100_000))
-    with pytest.raises(StoreError, match="No space left"):
-        write_passwords(folder, {f"M{n}": b"secret" for n in range(10_000)})
+    with pytest.raises(SecurityError, match="keyring"):
+        put_credentials(folder, {f"M{n}": MeterCredentials(Secret(b"secret")) for n in range(10_000)})
     assert read_settings(folder).name == "before"
-    assert read_passwords(folder) == {"M1": b"one"}
+    assert passwords_of(folder, ["M1", "M7"]) == {"M1": b"one"}
     assert sorted(path.name for path in folder.iterdir() if path.name.endswith(".new")) == []
 
 

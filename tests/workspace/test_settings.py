@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,7 @@ from hypothesis import strategies as st
 from openami.quantities.errors import FormatError
 from openami.workspace.settings import (
     Settings,
-    read_passwords,
     read_settings,
-    write_passwords,
     write_settings,
 )
 from openami.workspace.workspace import Workspace
@@ -32,21 +29,6 @@ def test_every_name_is_read_back_as_it_was_written(
     )
     write_settings(folder, settings)
     assert read_settings(folder) == settings
-
-
-@given(passwords=st.dictionaries(TEXT, TEXT.map(str.encode)))
-def test_every_password_is_read_back_as_it_was_written(
-    passwords: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("passwords")
-    write_passwords(folder, passwords)
-    assert read_passwords(folder) == passwords
-
-
-def test_passwords_are_for_their_owner_alone(tmp_path: Path) -> None:
-    (tmp_path / "passwords.toml.new").touch(mode=0o644)  # left by a crash
-    write_passwords(tmp_path, {"M1": b"secret"})
-    assert stat.S_IMODE((tmp_path / "passwords.toml").stat().st_mode) == 0o600
 
 
 def test_faults_of_the_settings_are_all_listed(tmp_path: Path) -> None:
@@ -71,10 +53,3 @@ def test_a_folder_without_a_workspace_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nothing", tmp_path / "file"):
         with pytest.raises(FormatError, match="there is no workspace here"):
             Workspace.open(folder)
-
-
-@pytest.mark.parametrize("content", ["M1 = 5", 'M1 = ["a"]', "M1 = "])
-def test_a_damaged_file_of_passwords_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "passwords.toml").write_text(content)
-    with pytest.raises(FormatError, match=r"passwords\.toml"):
-        read_passwords(tmp_path)

@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
+
 from openami.mdm.formats import Policy
+from openami.quantities.errors import FormatError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL
 from openami.workspace.importing import import_file
-from openami.workspace.settings import Settings, read_passwords
+from openami.workspace.meter_access import open_keyring, passwords_of
+from openami.workspace.settings import Settings
 from openami.workspace.site import is_site_file, read_site
 from openami.workspace.workspace import Workspace
 from workspace_world import contents, write
@@ -39,7 +43,7 @@ def test_the_site_file_of_the_page_is_recorded(workspace: Workspace, tmp_path: P
     assert registry.area("T1").meter_usage_point_id == "T1-METER"
     assert registry.installations()[0].valid_from == begin
     assert registry.agreement("AG17").tariff_id == "household_tou"
-    assert read_passwords(workspace.folder) == {"1EMH0012345678": b"00000001"}
+    assert passwords(workspace) == {"1EMH0012345678": b"00000001"}
     assert "00000001" not in "".join(map(repr, registry.meters()))
 
 
@@ -55,7 +59,39 @@ def test_the_same_site_file_again_changes_nothing_and_another_corrects(
     import_file(workspace, write(tmp_path, "site.toml", corrected), policy=Policy.STRICT)
     assert workspace.registry.customer("C17").name == "A. Müller"
     assert workspace.registry.revision == revision + 1
-    assert read_passwords(workspace.folder) == {"1EMH0012345678": b"2"}
+    assert passwords(workspace) == {"1EMH0012345678": b"2"}
+
+
+def passwords(workspace: Workspace) -> dict[str, bytes]:
+    return passwords_of(workspace.folder, ["1EMH0012345678", "M2"])
+
+
+def test_keys_of_a_meter_go_to_the_keyring_and_nowhere_else(workspace: Workspace, tmp_path: Path) -> None:
+    digits = [f"{number:032x}" for number in (0xA1, 0xA2, 0xA3)]
+    keys = 'keys = {{ global_unicast = "{}", authentication = "{}", master = "{}" }}'.format(*digits)
+    meter = f'[[meter]]\nid = "M2"\nzone = "Europe/Berlin"\n{keys}\nsystem_title = "4f414d0000000001"\n'
+    text = f'format = "openami-site"\n{meter}'
+    import_file(workspace, write(tmp_path, "keys.toml", text), policy=Policy.STRICT)
+    with open_keyring(workspace.folder) as keyring:
+        found = keyring.credentials("M2")
+    assert found.keys is not None
+    assert found.keys.global_unicast.reveal() == bytes.fromhex(digits[0])
+    assert (found.keys.suite_number, found.title) == (0, bytes.fromhex("4f414d0000000001"))
+    assert not any(digit in repr(workspace.registry.meters()) for digit in digits)
+    stored = b"".join(file.read_bytes() for file in workspace.folder.rglob("*") if file.is_file())
+    assert not any(bytes.fromhex(digit) in stored or digit.encode() in stored for digit in digits)
+
+
+@pytest.mark.parametrize("wrong", ["xyz", "00", f"{0xA2:032x}"])
+def test_keys_that_are_none_are_refused_without_being_repeated(
+    workspace: Workspace, tmp_path: Path, wrong: str
+) -> None:
+    keys = f'keys = {{ global_unicast = "{wrong}", authentication = "{0xA2:032x}", master = "{0xA3:032x}" }}'
+    text = f'format = "openami-site"\n[[meter]]\nid = "M2"\nzone = "Europe/Berlin"\n{keys}\n'
+    with pytest.raises(FormatError, match="keys of meter M2") as refused:
+        import_file(workspace, write(tmp_path, "keys.toml", text), policy=Policy.STRICT)
+    assert wrong not in str(refused.value).replace("M2", "")
+    assert workspace.registry.meters() == []
 
 
 def test_passwords_of_other_meters_stay(workspace: Workspace, tmp_path: Path) -> None:
@@ -63,7 +99,7 @@ def test_passwords_of_other_meters_stay(workspace: Workspace, tmp_path: Path) ->
     meter = '[[meter]]\nid = "M2"\nzone = "Europe/Berlin"\npassword = "quote \\" and \\\\"\n'
     more = f'format = "openami-site"\n{meter}'
     import_file(workspace, write(tmp_path, "more.toml", more), policy=Policy.STRICT)
-    assert read_passwords(workspace.folder) == {"1EMH0012345678": b"00000001", "M2": b'quote " and \\'}
+    assert passwords(workspace) == {"1EMH0012345678": b"00000001", "M2": b'quote " and \\'}
 
 
 def test_instants_of_any_offset_are_the_same_instants(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def measurement_document(
 
     For one phase every quantity is a plain number on the top level; for several, powers on the top level are
     totals (apparent power: the arithmetic sum) and voltages and currents lists. ``phases`` has every quantity
-    of every phase, ``three_phase`` those of the system. What is not defined (a power factor without current) or
-    was not measured (a harmonic above 0.45 of the sampling rate) is null.
+    of every phase, ``three_phase`` those of the system. What is not defined (a power factor without current)
+    or was not measured (a harmonic above 0.45 of the sampling rate) is null.
     """
     phases, three, energies = measured.phases, measured.three, measured.energies
     single = phases.u_v.size == 1

@@ -111,6 +111,13 @@ def site_text(spec: FleetSpec, serving: Serving) -> str:
         channels = ["1-0:1.29.0", "1-0:2.29.0"] if meter.exports else ["1-0:1.29.0"]
         begins = (meter.installed_at or spec.start).isoformat()
         ends = f"\nvalid_to = {meter.removed_at.isoformat()}" if meter.removed_at else ""
+        credentials = f'password = "{meter.password}"'
+        if (keys := meter.keys) is not None:
+            credentials = (
+                f'keys = {{ global_unicast = "{keys.global_unicast}", '
+                f'authentication = "{keys.authentication}", master = "{keys.master}", suite = {keys.suite} }}'
+                f'\nsystem_title = "{meter.system_title.hex()}"'
+            )
         lines.append(f"""
 [[meter]]
 id = "{meter.meter_id}"
@@ -122,7 +129,7 @@ zone = "{meter.zone}"
 interval_s = {spec.shape.period_s}
 digits = {meter.digits}
 channels = {channels}
-password = "{meter.password}"
+{credentials}
 
 [[usage_point]]
 id = "UP-{meter.meter_id}"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from openami.protocols.driver import ProfileRows, RegisterValue
+from openami.protocols.driver import ProfileRows, RecordedFrame, RegisterValue
 from openami.quantities.civil_time import CivilDay, civil_day_of
 from openami.quantities.errors import QuantityError, RemoteProtocolError
 from openami.quantities.obis import REGISTER_OF_INTERVAL
@@ -29,7 +29,7 @@ from openami.readings.interval_block import IntervalBlock
 from openami.readings.read_order import ReadOrder
 from openami.readings.register_read import RegisterRead
 
-Frames = Sequence[tuple[str, bytes]]
+Frames = Sequence[RecordedFrame]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -61,7 +61,7 @@ class Exchange:
     order: ReadOrder
     captured_at: datetime
     complete_until: datetime
-    frames: tuple[tuple[str, bytes], ...]
+    frames: tuple[RecordedFrame, ...]
     profile: ProfileRows | None = None
     freezes: ProfileRows | None = None
     registers: tuple[RegisterValue, ...] = ()
@@ -260,10 +260,10 @@ def freeze_reads(
 
 
 def frames_evidence(order: ReadOrder, frames: Frames, captured_at: datetime, locator: str) -> Evidence:
-    """Evidence of the frames of one exchange; the hash is over all their bytes in order."""
+    """Evidence of the frames of one exchange; the hash is over all bytes of the wire in order."""
     digest = hashlib.sha256()
-    for _, octets in frames:
-        digest.update(octets)
+    for frame in frames:
+        digest.update(frame.wire)
     return Evidence(
         kind="frames",
         source=source_of(order),

@@ -27,7 +27,7 @@ from openami.headend.blocks import (
     source_of,
 )
 from openami.protocols.dlms.results import AccessError
-from openami.protocols.driver import MeterDriver
+from openami.protocols.driver import MeterDriver, RecordedFrame
 from openami.quantities.clock import Clock
 from openami.quantities.errors import (
     LinkError,
@@ -221,7 +221,7 @@ class Collector:
                 events.append(self._event(order, EventCode.READ_RETRIED, attempt, reason, evidence))
                 await self._sleep(self._policy.retry_pause_s * 2 ** (attempt - 2))
             driver = self._driver_factory(order)
-            kept: list[tuple[str, bytes]] = []
+            kept: list[RecordedFrame] = []
             try:
                 exchange = await self._exchange(order, driver, kept)
                 batch = batch_of(exchange)
@@ -254,9 +254,7 @@ class Collector:
         events.append(self._event(order, EventCode.READ_FAILED, attempt, reason, evidence))
         return self._failed(order, reason, attempt, frames, events, evidence)
 
-    async def _exchange(
-        self, order: ReadOrder, driver: MeterDriver, kept: list[tuple[str, bytes]]
-    ) -> Exchange:
+    async def _exchange(self, order: ReadOrder, driver: MeterDriver, kept: list[RecordedFrame]) -> Exchange:
         try:
             async with asyncio.timeout(self._policy.exchange_timeout_s):
                 try:
@@ -269,7 +267,7 @@ class Collector:
             ) from None
 
     async def _conversation(
-        self, order: ReadOrder, driver: MeterDriver, kept: list[tuple[str, bytes]]
+        self, order: ReadOrder, driver: MeterDriver, kept: list[RecordedFrame]
     ) -> Exchange:
         await driver.open()
         found = await driver.identity()
@@ -439,9 +437,9 @@ class _Tally:
         )
 
 
-def repeated_requests(frames: Sequence[tuple[str, bytes]]) -> int:
+def repeated_requests(frames: Sequence[RecordedFrame]) -> int:
     """How many requests were sent again without an answer in between, seen from the frames alone."""
-    return sum(one[0] == "->" and other[0] == "->" for one, other in pairwise(frames))
+    return sum(one.direction == other.direction == "->" for one, other in pairwise(frames))
 
 
 class _ForeignMeterError(OpenAmiError):

@@ -10,9 +10,9 @@ it can be asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -25,12 +25,14 @@ from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_
 from openami.protocols.dlms.association_state import State
 from openami.protocols.dlms.axdr import Data, Plain, Tag
 from openami.protocols.dlms.client import Association, Operation
+from openami.protocols.dlms.client_security import ClientSecurity
 from openami.protocols.dlms.date_time import CosemDateTime, in_order
 from openami.protocols.dlms.descriptors import CLOCK, Attribute, CaptureObject, by_range
 from openami.protocols.dlms.profile_buffer import Column, ColumnKind, ProfileDecoder, capture_instants
 from openami.protocols.dlms.results import AccessError
 from openami.protocols.dlms.units import quantum_of
-from openami.protocols.driver import ProfileRows, RegisterValue
+from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.driver import ProfileRows, RecordedFrame, RegisterValue
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
@@ -93,8 +95,8 @@ class _Profile:
 class DlmsTcpDriver:
     """One association with one meter over TCP; a `openami.protocols.driver.MeterDriver`.
 
-    With a password in the order it is the management client with low level security, without one the
-    public client.
+    With keys it is the management client under high level security, with a password in the order the same
+    under low level security, without either the public client.
 
     Invariant: at most one request is under way. Once the meter broke the protocol or did not answer, every
     further call raises.
@@ -107,6 +109,8 @@ class DlmsTcpDriver:
         Patience.
     decoders:
         Profile decoders to share between meters of one model, by profile.
+    security:
+        Keys and counters of the meter; None for low level security or none.
     """
 
     def __init__(
@@ -114,6 +118,7 @@ class DlmsTcpDriver:
         order: ReadOrder,
         settings: LinkSettings | None = None,
         decoders: dict[ObisCode, ProfileDecoder] | None = None,
+        security: ClientSecurity | None = None,
     ) -> None:
         self._order = order
         self._settings = settings or LinkSettings()
@@ -123,8 +128,9 @@ class DlmsTcpDriver:
         self._link: TcpLink | None = None
         self._association = Association(
             order.logical_device,
-            MANAGEMENT_CLIENT if order.password else PUBLIC_CLIENT,
+            MANAGEMENT_CLIENT if order.password or security is not None else PUBLIC_CLIENT,
             order.password or None,
+            security=security,
         )
         self._profiles: dict[ObisCode, _Profile] | None = None
         self._quanta: dict[ObisCode, Quantum] = {}
@@ -229,9 +235,11 @@ class DlmsTcpDriver:
             for micros, code in zip(instants[asked].astype(np.int64).tolist(), chosen.tolist(), strict=True)
         ]
 
-    def take_frames(self) -> list[tuple[str, bytes]]:
-        """Frames since the last call; the password in the association request is masked, echoes included."""
-        return [] if self._link is None else self._link.take_record()
+    def take_frames(self) -> list[RecordedFrame]:
+        """Frames since the last call, deciphered; a password is masked, echoes of it included."""
+        record = [] if self._link is None else self._link.take_record()
+        opened = self._association.take_opened()
+        return [RecordedFrame(direction, _readable(wire, opened), wire) for direction, wire in record]
 
     # --- profiles -------------------------------------------------------------------------------------
 
@@ -385,7 +393,9 @@ class DlmsTcpDriver:
     async def _ask(self, link: TcpLink, request: bytes, repeats: int, secret: bytes) -> bytes:
         """Send a request, and again where nothing comes; the first octets of the answer."""
         timeout_s = self._settings.request_timeout_s
-        for _ in range(repeats + 1):
+        for attempt in range(repeats + 1):
+            if attempt:
+                request = self._association.asked_again()
             link.send(request, recorded=_masked(request, secret) if secret else None)
             self._deadline = asyncio.get_running_loop().time() + timeout_s
             with suppress(TimeoutError):
@@ -413,12 +423,23 @@ class DlmsTcpDriver:
         return RemoteProtocolError(what, where=self._where, expected=expected)
 
 
-def dlms_tcp_drivers(settings: LinkSettings | None = None) -> Callable[[ReadOrder], DlmsTcpDriver]:
-    """A driver factory for `openami.headend.collection.Collector`; its drivers share profile decoders."""
+def dlms_tcp_drivers(
+    settings: LinkSettings | None = None,
+    security: Callable[[str], ClientSecurity | None] = lambda meter_id: None,
+) -> Callable[[ReadOrder], DlmsTcpDriver]:
+    """A driver factory for `openami.headend.collection.Collector`; its drivers share profile decoders.
+
+    Parameters
+    ----------
+    settings:
+        Patience.
+    security:
+        Keys and counters by serial number; None for a meter without keys.
+    """
     decoders: dict[ObisCode, ProfileDecoder] = {}
 
     def driver(order: ReadOrder) -> DlmsTcpDriver:
-        return DlmsTcpDriver(order, settings, decoders)
+        return DlmsTcpDriver(order, settings, decoders, security(order.meter_id))
 
     return driver
 
@@ -446,6 +467,21 @@ def _selected(rows: ProfileRows, which: npt.NDArray[np.bool_]) -> ProfileRows:
 
 def _datetime64(instant: datetime) -> np.datetime64:
     return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def _readable(wire: bytes, opened: Mapping[bytes, bytes]) -> bytes:
+    """Frames with their APDUs as they were meant; what is no whole frame stays as it was."""
+    if not opened:
+        return wire
+    decoder = WrapperDecoder()
+    frames = decoder.feed(wire)
+    if decoder.end() is not None or any(isinstance(frame, RemoteProtocolError) for frame in frames):
+        return wire
+    return b"".join(
+        replace(frame, apdu=opened.get(frame.apdu, frame.apdu)).to_bytes()
+        for frame in frames
+        if isinstance(frame, Frame)
+    )
 
 
 def _masked(request: bytes, secret: bytes) -> bytes:

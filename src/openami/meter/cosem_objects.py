@@ -7,6 +7,7 @@
     1-0:99.1.0  load profile               0-0:96.10.1         status of the running interval
     1-0:99.2.0  daily freezes              0-0:96.11.0         code of the last event
     0-0:99.98.0 event log                  0-0:96.3.10         disconnect control
+    0-0:43.1.0  invocation counter
 
 Objects are made when a client associates and forgotten with the association: an idle meter has none. What
 is the same for all meters (columns, policies, the public client's view) exists once. Rule never to be
@@ -24,7 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 import openami
-from openami.protocols.dlms.association_policy import AssociationPolicy, management, public
+from openami.protocols.dlms.association_policy import (
+    AssociationPolicy,
+    management,
+    public,
+    secured_management,
+)
 from openami.protocols.dlms.axdr import Data, Tag
 from openami.protocols.dlms.date_time import STATUS_DAYLIGHT_SAVING, CosemDateTime, date_times_of
 from openami.protocols.dlms.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
@@ -42,12 +48,9 @@ from openami.quantities.units import WH, Quantum, Unit
 
 from .capture_buffer import CaptureBuffer
 from .fleet import Fleet
-from .fleet_spec import MANAGEMENT_WPORT
+from .fleet_spec import MANAGEMENT_WPORT, MANUFACTURER
 from .management_core import EVENT_CAPACITY
 from .meter_clock import local_offsets
-
-MANUFACTURER = b"OAM"
-"""Three letters that open a logical device name; not registered with the FLAG association."""
 
 LOGICAL_DEVICE_NAME = ObisCode(0, 0, 42, 0, 0)
 SERIAL_NUMBER = ObisCode(0, 0, 96, 1, 0)
@@ -62,11 +65,14 @@ MAXIMUM_DEMAND = ObisCode(1, 0, 1, 6, 0)
 POWERS = (ObisCode(1, 0, 1, 7, 0), ObisCode(1, 0, 2, 7, 0))
 INTERVALS = (IMPORT_INTERVAL, EXPORT_INTERVAL)
 SAP_ASSIGNMENT = ObisCode(0, 0, 41, 0, 0)
+FRAME_COUNTER = ObisCode(0, 0, 43, 1, 0)
+"""The highest invocation counter that the meter believed of a client (recalled: companion specifications)."""
 
 WATT = Quantum(Unit.WATT)
 _REGISTER_CLASS = 3
 _DATA_CLASS = 1
-_PUBLIC = public((LOGICAL_DEVICE_NAME, SERIAL_NUMBER, FIRMWARE, CLOCK, SAP_ASSIGNMENT))
+_PUBLIC = public((LOGICAL_DEVICE_NAME, SERIAL_NUMBER, FIRMWARE, CLOCK, SAP_ASSIGNMENT, FRAME_COUNTER))
+_SECURED = secured_management()
 _CLOCK = ProfileColumn(CLOCK_COLUMN, Tag.OCTET_STRING)
 _STATUS = ProfileColumn(CaptureObject(_DATA_CLASS, PROFILE_STATUS, 2), Tag.LONG_UNSIGNED)
 _EVENT_COLUMNS = (_CLOCK, ProfileColumn(CaptureObject(_DATA_CLASS, EVENT_CODE, 2), Tag.UNSIGNED))
@@ -173,7 +179,13 @@ def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
         ),
         ProfileGeneric(EVENT_LOG, _EVENT_COLUMNS, _EventRows(fleet, meter_id), 0, EVENT_CAPACITY, zone),
     ]
-    return LogicalDevice(objects, (_PUBLIC, _management(spec.password)))
+    security = fleet.security(meter_id)
+    if security is None:
+        return LogicalDevice(objects, (_PUBLIC, _management(spec.password)))
+    objects.append(
+        DataObject(FRAME_COUNTER, lambda: Data(Tag.DOUBLE_LONG_UNSIGNED, security.highest_counter))
+    )
+    return LogicalDevice(objects, (_PUBLIC, _SECURED), security)
 
 
 def register_tag(digits: int) -> Tag:

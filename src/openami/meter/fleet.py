@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 
+from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident, send_counter_name
 from openami.quantities.clock import Clock
 from openami.quantities.errors import QuantityError
+from openami.readings.event import EventCode
+from openami.security.counters import MemoryCounters
 
 from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
@@ -21,6 +24,15 @@ from .management_core import Meter, Occurrence, Turn
 from .meter_clock import MeterClock, milliseconds
 from .metering_core.load_flow import DAY_MS, CurveMeteringCore
 from .supply import Supply, merged, outage_windows
+
+_COUNTERS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+_EVENT_OF = {
+    Attack.WRONG_PASSWORD: EventCode.AUTHENTICATION_FAILED,
+    Attack.WRONG_PROOF: EventCode.AUTHENTICATION_FAILED,
+    Attack.DOWNGRADE: EventCode.AUTHENTICATION_FAILED,
+    Attack.WRONG_TAG: EventCode.DECIPHERING_FAILED,
+    Attack.REPLAY: EventCode.REPLAY_ATTACK,
+}
 
 
 class Fate(Enum):
@@ -60,6 +72,7 @@ class Fleet:
             if isinstance(fault, LostReplies | GarbageAnswers):
                 self._link_faults.setdefault(fault.meter_id, []).append(fault)
         self._answers: dict[str, int] = {}
+        self._security: dict[str, DeviceSecurity] = {}
         self._settled_ms = self._present_ms = self._start_ms
 
     @property
@@ -95,6 +108,29 @@ class Fleet:
     def meter_spec(self, meter_id: str) -> MeterSpec:
         """Specification of a meter."""
         return self._specs[meter_id]
+
+    def security(self, meter_id: str) -> DeviceSecurity | None:
+        """System title, keys and counters of a meter; None where it has no keys.
+
+        Its counters begin at the seconds since 2020, so that a fleet that is started again goes on above
+        what it sent before.
+        """
+        spec = self._specs[meter_id]
+        keys = spec.keys
+        if keys is None:
+            return None
+        known = self._security.get(meter_id)
+        if known is None:
+            title = spec.system_title
+            started = max(0, int((self._clock.now() - _COUNTERS_BEGAN).total_seconds()))
+            counters = MemoryCounters({send_counter_name(title): started})
+
+            def observe(incident: Incident) -> None:
+                self.meter(meter_id).log_incident(_EVENT_OF[incident.attack])
+
+            known = DeviceSecurity(title, keys.meter_keys(), counters, observe)
+            self._security[meter_id] = known
+        return known
 
     def settle(self) -> None:
         """Bring every meter to the present."""

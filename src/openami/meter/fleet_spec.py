@@ -6,6 +6,7 @@ broken: a file that is not understood completely is refused, with the place and 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticError
 
 from openami.quantities.civil_time import zone_of
-from openami.quantities.errors import FormatError, QuantityError
+from openami.quantities.errors import FormatError, QuantityError, SecurityError
+from openami.security.meter_keys import MeterKeys, system_title_of
+from openami.security.secret import Secret
 
 from .faults import FAULT_KINDS, Fault, Outage
 from .load_curve import CurveKind, CurveSpec
@@ -28,6 +31,9 @@ from .management_core import ProfileShape
 
 T = TypeVar("T")
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
+
+MANUFACTURER = b"OAM"
+"""Three letters that open device names and system titles; not registered with the FLAG association."""
 
 MANAGEMENT_WPORT = 1
 FIRST_WPORT = 16
@@ -55,6 +61,46 @@ class AreaCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySpec:
+    """Keys of one meter as hexadecimal digits, and its security suite.
+
+    Parameters
+    ----------
+    global_unicast, authentication, master:
+        Global unicast encryption key, authentication key, key encryption key.
+    suite:
+        Security suite, 0 to 2.
+    """
+
+    global_unicast: str = field(repr=False)
+    authentication: str = field(repr=False)
+    master: str = field(repr=False)
+    suite: int = 0
+
+    def __post_init__(self) -> None:
+        self.meter_keys()
+
+    def meter_keys(self) -> MeterKeys:
+        """The keys; raises `SecurityError` where they are none of the suite."""
+        return MeterKeys(
+            Secret.from_hex(self.global_unicast),
+            Secret.from_hex(self.authentication),
+            Secret.from_hex(self.master),
+            None,
+            self.suite,
+        )
+
+    @classmethod
+    def of_seed(cls, seed: int, meter_id: str) -> KeySpec:
+        """Keys of a simulated meter: a function of the fleet's seed, so that a scenario can be replayed.
+
+        Never for a meter that measures anything: whoever knows the seed knows the keys.
+        """
+        drawn = hashlib.shake_256(f"{seed} {meter_id}".encode()).digest(48).hex()
+        return cls(drawn[:32], drawn[32:64], drawn[64:])
+
+
+@dataclass(frozen=True, slots=True)
 class MeterSpec:
     """One meter of a fleet.
 
@@ -73,7 +119,9 @@ class MeterSpec:
     port_index:
         On which of the fleet's TCP ports the meter answers.
     password:
-        Secret of low level security (client 1).
+        Secret of low level security (client 1), where the meter has no keys.
+    keys:
+        Keys of high level security and ciphering (client 1); None for low level security.
     digits:
         Digits of the dials, in Wh.
     start_wh:
@@ -90,7 +138,8 @@ class MeterSpec:
     zone: str = "Europe/Berlin"
     area: str | None = None
     port_index: int = 0
-    password: str = "00000000"
+    password: str = field(default="00000000", repr=False)
+    keys: KeySpec | None = None
     digits: int = 8
     start_wh: tuple[int, ...] | None = None
     drift_ppm: int = 0
@@ -125,6 +174,11 @@ class MeterSpec:
     def exports(self) -> bool:
         """True when the meter needs an export register."""
         return isinstance(self.curve, AreaCurve) or self.curve.kind.exports
+
+    @property
+    def system_title(self) -> bytes:
+        """System title of a meter with keys."""
+        return system_title_of(MANUFACTURER, self.meter_id)
 
     @property
     def starts_at_wh(self) -> tuple[int, ...]:
@@ -260,6 +314,12 @@ def _meter(entry: object, where: str) -> MeterSpec:
         curve.setdefault("zone", table.get("zone", "Europe/Berlin"))
         curve.setdefault("key", table.get("meter_id"))
         made = _build(CurveSpec, curve, f"{where}, curve")
+    keys = table.pop("keys", None)
+    if keys is not None:
+        try:
+            table["keys"] = _build(KeySpec, _table(keys, f"{where}, keys"), f"{where}, keys")
+        except SecurityError as error:
+            raise FormatError(str(error), where=f"{where}, keys") from None
     return _build(MeterSpec, {**table, "curve": made}, where)
 
 
@@ -311,6 +371,8 @@ def _plain(value: MeterSpec | Fault) -> dict[str, object]:
     for name, item in table.items():
         if isinstance(item, datetime):
             values[name] = item.isoformat()
+        elif isinstance(item, KeySpec):
+            values[name] = asdict(item)
         elif item is not None:
             values[name] = list(item) if isinstance(item, tuple) else item
     return values
@@ -335,9 +397,25 @@ def _refuse_doubles(values: Sequence[object], what: str) -> None:
 
 
 def household_fleet(
-    count: int, *, seed: int, start: datetime, zone: str = "Europe/Berlin", per_port: int = 1000
+    count: int,
+    *,
+    seed: int,
+    start: datetime,
+    zone: str = "Europe/Berlin",
+    per_port: int = 1000,
+    secured: bool = True,
 ) -> FleetSpec:
-    """A fleet of ``count`` households, for benches and first steps: serial numbers H000001 and on."""
+    """A fleet of ``count`` households, for benches and first steps: serial numbers H000001 and on.
+
+    Parameters
+    ----------
+    count, seed, start, zone:
+        How many, and what they are drawn from.
+    per_port:
+        Meters behind one TCP port.
+    secured:
+        Each with keys of its own (high level security 5), or all with one password.
+    """
     meters = tuple(
         MeterSpec(
             f"H{number:06d}",
@@ -345,6 +423,7 @@ def household_fleet(
             CurveSpec(CurveKind.HOUSEHOLD, f"H{number:06d}", zone),
             zone,
             port_index=(number - 1) // per_port,
+            keys=KeySpec.of_seed(seed, f"H{number:06d}") if secured else None,
         )
         for number in range(1, count + 1)
     )

@@ -49,6 +49,7 @@ from .meter_clock import (
 from .metering_core.energy_register import MeteringCore
 
 EVENT_CAPACITY = 256
+_INCIDENT_PAUSE_S = 60
 CLOCK_RANGE_MS = (
     milliseconds(datetime(2000, 1, 1, tzinfo=UTC)),
     milliseconds(datetime(2100, 1, 1, tzinfo=UTC)),
@@ -429,6 +430,19 @@ class Meter:
 
     def _log(self, code: EventCode, own_ms: int) -> None:
         self._events.append((own_ms // 1000, int(code)))
+
+    def log_incident(self, code: EventCode) -> None:
+        """Log that somebody tried to get in; of one kind at most one entry a minute.
+
+        Without that limit whoever sends rubbish could push everything else out of the log.
+        """
+        own_s = self.own_ms // 1000
+        for at_s, logged in reversed(self._events):
+            if at_s <= own_s - _INCIDENT_PAUSE_S:
+                break
+            if logged == code:
+                return
+        self._log(code, self.own_ms)
 
     # What happens from outside ---------------------------------------------------------------------------
 

@@ -9,13 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import Quantum
+
+
+class RecordedFrame(NamedTuple):
+    """One frame of a conversation.
+
+    Parameters
+    ----------
+    direction:
+        ``"->"`` sent, ``"<-"`` received.
+    octets:
+        The frame as it can be read: deciphered, and secrets of low level security masked.
+    wire:
+        The bytes that were on the wire (masked alike); the same as ``octets`` where nothing was ciphered.
+    """
+
+    direction: str
+    octets: bytes
+    wire: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +114,6 @@ class MeterDriver(Protocol):
         """Events with ``start <= at < end``: instant and code."""
         ...
 
-    def take_frames(self) -> list[tuple[str, bytes]]:
-        """Frames since the last call, in order: ``("->", sent)`` and ``("<-", received)``."""
+    def take_frames(self) -> list[RecordedFrame]:
+        """Frames since the last call, in order."""
         ...

@@ -69,14 +69,28 @@ class Evidence:
             object.__setattr__(self, "evidence_id", digest.hexdigest()[:24])
 
 
-def frames_content(frames: Iterable[tuple[str, bytes]]) -> bytes:
-    """JSON of the frames of an exchange: ``[["->", "0001..."], ["<-", "0001..."]]``, hex, in order."""
-    return orjson.dumps([[direction, octets.hex()] for direction, octets in frames])
+def frames_content(frames: Iterable[tuple[str, bytes, bytes]]) -> bytes:
+    """JSON of the frames of an exchange, in order: direction, octets as hex, and of deciphered frames a hash.
+
+    Parameters
+    ----------
+    frames:
+        Direction, the frame as it can be read, and the bytes that were on the wire. Where the two differ,
+        the SHA-256 of the wire's bytes stands third: ``[["->", "0001..."], ["<-", "0001...", "9f86..."]]``.
+    """
+    return orjson.dumps(
+        [
+            [direction, octets.hex()]
+            if octets == wire
+            else [direction, octets.hex(), hashlib.sha256(wire).hexdigest()]
+            for direction, octets, wire in frames
+        ]
+    )
 
 
 def frames_of(content: bytes) -> list[tuple[str, bytes]]:
-    """Frames back from `frames_content`."""
-    return [(direction, bytes.fromhex(octets)) for direction, octets in orjson.loads(content)]
+    """Direction and octets of each frame, back from `frames_content`."""
+    return [(entry[0], bytes.fromhex(entry[1])) for entry in orjson.loads(content)]
 
 
 def evidence_to_table(evidence: Iterable[Evidence]) -> pa.Table:

@@ -126,6 +126,10 @@ class ReceiveCounters:
             known = self._highest[name] = self._store.load(name)
         return known
 
+    def highest(self, key: str) -> int:
+        """The highest expected counter of the names that hold ``key`` (a fingerprint); 0 without any."""
+        return max((value for name, value in self._highest.items() if f"/{key}/" in name), default=0)
+
     def believe(self, name: str, counter: int) -> None:
         """Remember the counter of a message whose tag was right; raises `ProtectionError` at an old one."""
         if counter < (expected := self.expected(name)):

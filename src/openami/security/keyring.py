@@ -100,7 +100,7 @@ class Keyring:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
             file.chmod(0o600)
             self._database = sqlite3.connect(file, isolation_level=None, timeout=30.0)
-            self._database.execute("pragma journal_mode = wal")
+            self._database.execute("pragma journal_mode = delete")  # is read on a full disk, too
             self._database.execute("pragma synchronous = full")
             self._database.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:

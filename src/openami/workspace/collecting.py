@@ -16,7 +16,7 @@ from openami.quantities.obis import ObisCode
 from openami.readings.door import Door
 from openami.readings.interval_block import IntervalBlock
 from openami.readings.read_order import ReadOrder
-from openami.workspace.settings import read_passwords
+from openami.workspace.meter_access import meter_access, passwords_of
 from openami.workspace.workspace import Workspace
 
 HORIZON_DAYS = 7
@@ -51,7 +51,7 @@ def orders_of_day(
         horizon_days,
         set_clock_beyond_s=set_clock_beyond_s,
     )
-    passwords = read_passwords(workspace.folder)
+    passwords = passwords_of(workspace.folder, [order.meter_id for order in orders])
     return [replace(order, password=passwords.get(order.meter_id, b"")) for order in orders]
 
 
@@ -104,12 +104,15 @@ async def collect(
     ------
     StoreError
         The readings could not be stored; what was acknowledged before is safe.
+    SecurityError
+        The keyring cannot be opened or written.
     """
-    collector = Collector(
-        door or workspace.door,
-        workspace.clock,
-        dlms_tcp_drivers(link),
-        policy=policy,
-        progress=progress,
-    )
-    return await collector.collect(orders)
+    with meter_access(workspace.folder, orders) as security:
+        collector = Collector(
+            door or workspace.door,
+            workspace.clock,
+            dlms_tcp_drivers(link, security),
+            policy=policy,
+            progress=progress,
+        )
+        return await collector.collect(orders)

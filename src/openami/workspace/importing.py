@@ -21,7 +21,7 @@ from openami.readings.door import Batch, Receipt
 from openami.registry.entities import Entity, Meter
 from openami.registry.registry import Registry
 from openami.workspace.first_seen import MeterPlan, key_of, plan_meters, renamed, seen_meters
-from openami.workspace.settings import read_passwords, write_passwords
+from openami.workspace.meter_access import put_credentials
 from openami.workspace.site import is_site_file, read_site
 from openami.workspace.workspace import Workspace
 
@@ -173,8 +173,8 @@ def _import_site(workspace: Workspace, path: Path) -> FileReport:
     site = read_site(path)
     known = {meter.meter_id for meter in workspace.registry.meters()}
     workspace.registry.record(site.entities, actor=ACTOR, why=f"site file {path.name}")
-    if site.passwords:
-        write_passwords(workspace.folder, read_passwords(workspace.folder) | site.passwords)
+    if site.credentials:
+        put_credentials(workspace.folder, site.credentials)
     meters = {entity.meter_id for entity in site.entities if isinstance(entity, Meter)}
     return FileReport(path.name, "site", True, 0, 0, 0, 0, 0, len(meters - known), None, ())
 

@@ -1,6 +1,6 @@
-"""``workspace.toml``: what one utility decides once, and ``passwords.toml``, the secrets of its meters.
+"""``workspace.toml``: what one utility decides once.
 
-The rule never to be broken: after a crash or on a full disk either file is the old or the new one, whole.
+The rule never to be broken: after a crash or on a full disk the file is the old or the new one, whole.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +18,6 @@ from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, OpenAmiError, StoreError
 
 FILE = "workspace.toml"
-PASSWORDS_FILE = "passwords.toml"
 
 
 class Settings(pydantic.BaseModel):
@@ -89,34 +87,6 @@ def write_settings(folder: Path, settings: Settings) -> None:
     """Write ``workspace.toml``; raises `StoreError` when it cannot be written."""
     lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(exclude_none=True).items()]
     write_whole(folder / FILE, "# one utility; see docs/stations/workspace.md\n" + "\n".join(lines) + "\n")
-
-
-def read_passwords(folder: Path) -> dict[str, bytes]:
-    """LLS passwords by meter, from ``passwords.toml`` (readable by its owner alone); {} without the file.
-
-    Raises
-    ------
-    FormatError
-        The file is not TOML, or a password is no text.
-    """
-    file = folder / PASSWORDS_FILE
-    try:
-        table = tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"not TOML: {error}", where=str(file)) from None
-    if wrong := sorted(meter for meter, password in table.items() if not isinstance(password, str)):
-        raise FormatError(
-            f"the passwords of {', '.join(wrong)} are no text", where=str(file), expected='"METER" = "secret"'
-        )
-    return {meter: password.encode() for meter, password in table.items()}
-
-
-def write_passwords(folder: Path, passwords: Mapping[str, bytes]) -> None:
-    """Replace ``passwords.toml``, mode 0600; raises `StoreError` when it cannot be written."""
-    lines = [f"{_toml(meter)} = {_toml(password.decode())}" for meter, password in sorted(passwords.items())]
-    write_whole(folder / PASSWORDS_FILE, "\n".join(lines) + "\n", mode=0o600)
 
 
 def write_whole(file: Path, text: str, mode: int = 0o644) -> None:

@@ -2,7 +2,7 @@
 
 Tables ``[[area]]``, ``[[usage_point]]``, ``[[meter]]``, ``[[installation]]``, ``[[multiplier]]``,
 ``[[customer]]``, ``[[account]]`` and ``[[agreement]]``; unknown keys and missing ones are all listed before
-anything is recorded. A meter's LLS password goes to the workspace's ``passwords.toml``, not the registry.
+anything is recorded. A meter's keys and password go to the workspace's keyring, not the registry.
 
 The rule never to be broken: a site file is taken whole or refused with every fault in it named.
 """
@@ -10,6 +10,7 @@ The rule never to be broken: a site file is taken whole or refused with every fa
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from openami.quantities.civil_time import zone_of
-from openami.quantities.errors import FormatError, OpenAmiError
+from openami.quantities.errors import FormatError, OpenAmiError, SecurityError
 from openami.quantities.obis import IMPORT_INTERVAL, Kind, ObisCode, lookup
 from openami.registry.entities import (
     Account,
@@ -31,6 +32,9 @@ from openami.registry.entities import (
     TransformerArea,
     UsagePoint,
 )
+from openami.security.keyring import MeterCredentials
+from openami.security.meter_keys import MeterKeys
+from openami.security.secret import Secret
 
 
 def _known_zone(name: str) -> str:
@@ -86,6 +90,13 @@ class _UsagePoint(_Row):
     customer_class: Name = "residential"
 
 
+class _Keys(_Row):
+    global_unicast: Annotated[str, pydantic.Field(repr=False)]
+    authentication: Annotated[str, pydantic.Field(repr=False)]
+    master: Annotated[str, pydantic.Field(repr=False)]
+    suite: Annotated[int, pydantic.Field(ge=0, le=2)] = 0
+
+
 class _Meter(_Row):
     id: Name
     model: Name = "unknown"
@@ -97,7 +108,9 @@ class _Meter(_Row):
     digits: Annotated[int, pydantic.Field(ge=1, le=18)] = 9
     exponent: Annotated[int, pydantic.Field(ge=-6, le=6)] = 0
     channels: tuple[Channel, ...] = (IMPORT_INTERVAL,)
-    password: str | None = None
+    password: Annotated[str | None, pydantic.Field(repr=False)] = None
+    keys: _Keys | None = None
+    system_title: Annotated[str | None, pydantic.Field(pattern="^[0-9A-Fa-f]{16}$")] = None
 
 
 class _Installation(_Row):
@@ -152,7 +165,7 @@ class Site:
     """Master data read from a site file."""
 
     entities: tuple[Entity, ...]
-    passwords: dict[str, bytes]
+    credentials: dict[str, MeterCredentials]
 
 
 def is_site_file(path: Path) -> bool:
@@ -201,8 +214,31 @@ def read_site(path: Path) -> Site:
             for row in site.agreement
         ),
     ]
-    passwords = {row.id: row.password.encode() for row in site.meter if row.password is not None}
-    return Site(tuple(entities), passwords)
+    return Site(tuple(entities), _credentials(site.meter, path))
+
+
+def _credentials(rows: Iterable[_Meter], path: Path) -> dict[str, MeterCredentials]:
+    """Secrets of the meters that have any; faults are named without repeating them."""
+    found = {}
+    for row in rows:
+        if row.password is None and row.keys is None:
+            continue
+        try:
+            keys = None
+            if row.keys is not None:
+                keys = MeterKeys(
+                    Secret.from_hex(row.keys.global_unicast),
+                    Secret.from_hex(row.keys.authentication),
+                    Secret.from_hex(row.keys.master),
+                    None,
+                    row.keys.suite,
+                )
+        except SecurityError as error:
+            raise FormatError(str(error), where=f"{path}, keys of meter {row.id}") from None
+        password = None if row.password is None else Secret(row.password.encode())
+        title = None if row.system_title is None else bytes.fromhex(row.system_title)
+        found[row.id] = MeterCredentials(password, keys, title)
+    return found
 
 
 def _meter(row: _Meter) -> Meter:

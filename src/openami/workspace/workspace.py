@@ -1,7 +1,7 @@
 """A workspace: one utility in one folder, or one folder and a PostgreSQL database.
 
     workspace.toml   settings          registry.db   master data, exceptions, bills (SQLite)
-    readings/        the stores        passwords.toml   LLS passwords of meters, mode 0600
+    readings/        the stores        keyring.*     keys, passwords and counters of meters, mode 0600
 
 The rule here: a workspace that was opened once opens again, whatever ended the last process.
 """

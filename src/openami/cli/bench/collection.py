@@ -11,6 +11,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,13 +23,16 @@ from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.fleet_spec import FleetSpec, household_fleet, save_fleet
 from openami.meter.serve import fast_loop
+from openami.protocols.dlms.client_security import ClientSecurity
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.readings.door import Batch, Door, Receipt
 from openami.readings.read_order import ReadOrder
+from openami.security.counters import MemoryCounters
 
 METERS = 1000
+TITLE = b"OAMBENCH"
 START = datetime(2026, 3, 1, 23, tzinfo=UTC)
 NOW = START + timedelta(days=1, minutes=10)
 POLICY = CollectionPolicy(concurrency=100, attempts=2)
@@ -49,8 +53,9 @@ def run() -> dict[str, Figure]:
                 with asyncio.Runner(loop_factory=fast_loop()) as runner:
                     runner.run(_advance(serving["control_port"]))
                     orders = orders_of(spec, serving["ports"])
-                    read = runner.run(_collect(orders, _Nowhere()))
-                    stored = runner.run(_collect(orders, ReadingStore(Path(folder) / "readings")))
+                    security = secured(spec)
+                    read = runner.run(_collect(orders, _Nowhere(), security))
+                    stored = runner.run(_collect(orders, ReadingStore(Path(folder) / "readings"), security))
             finally:
                 process.terminate()
     for report in (read, stored):
@@ -77,7 +82,6 @@ def orders_of(spec: FleetSpec, ports: list[int]) -> list[ReadOrder]:
             end=START + timedelta(days=1),
             channels=(IMPORT_INTERVAL,),
             registers=(IMPORT_ENERGY,),
-            password=meter.password.encode(),
         )
         for meter in spec.meters
     ]
@@ -91,8 +95,22 @@ class _Nowhere:
         return Receipt(batch.batch_id, 0, 0, 0)
 
 
-async def _collect(orders: list[ReadOrder], door: Door) -> CollectionReport:
-    collector = Collector(door, SimulatedClock(NOW), dlms_tcp_drivers(LINK), policy=POLICY)
+def secured(spec: FleetSpec) -> Callable[[str], ClientSecurity | None]:
+    """The utility's side of the meters' keys."""
+    counters = MemoryCounters()
+    return {
+        meter.meter_id: ClientSecurity(
+            TITLE, meter.keys.meter_keys(), meter_title=meter.system_title, counters=counters
+        )
+        for meter in spec.meters
+        if meter.keys is not None
+    }.get
+
+
+async def _collect(
+    orders: list[ReadOrder], door: Door, security: Callable[[str], ClientSecurity | None]
+) -> CollectionReport:
+    collector = Collector(door, SimulatedClock(NOW), dlms_tcp_drivers(LINK, security), policy=POLICY)
     return await collector.collect(orders)
 
 

@@ -1,7 +1,8 @@
 """How many meters one process serves: associations with a day of load profile a second, and what they cost.
 
 The fleet runs in a process of its own; the clients here use many connections at once, each of them
-connecting, associating (low level security), reading a day of load profile and a register, and releasing.
+connecting, associating, reading a day of load profile and a register, and releasing; once with low level
+security and once with high level security 5 (GMAC) and ciphered services.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from openami.cli.bench.figures import Figure
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, household_fleet, save_fleet
 from openami.meter.serve import fast_loop
-from openami.protocols.dlms.client import management_association
+from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT
+from openami.protocols.dlms.client import Association
+from openami.protocols.dlms.client_security import ClientSecurity
 from openami.protocols.dlms.descriptors import Attribute, by_range
 from openami.protocols.dlms.profile_buffer import ProfileDecoder
 from openami.quantities.clock import SimulatedClock
@@ -35,6 +38,7 @@ T = TypeVar("T")
 METERS = 1000
 AT_ONCE = 100
 START = datetime(2026, 3, 1, 23, tzinfo=UTC)
+_TITLE = b"OAMBENCH"
 _LOAD_PROFILE = Attribute(7, ObisCode(1, 0, 99, 1, 0), 2)
 _REGISTER = Attribute(3, IMPORT_ENERGY, 2)
 
@@ -43,9 +47,11 @@ def run() -> dict[str, Figure]:
     """Measure a fleet of 1,000 households."""
     spec = household_fleet(METERS, seed=1, start=START)
     simulated_s, octets = _simulate(spec)
-    seconds, readings = _served(spec)
+    seconds, readings = _served(household_fleet(METERS, seed=1, start=START, secured=False))
+    secured_s, _ = _served(spec)
     return {
-        "associations_with_daily_profile": Figure(METERS / seconds, "1/s"),
+        "associations_with_daily_profile": Figure(METERS / seconds, "1/s", goal=2000),
+        "associations_with_daily_profile_hls5": Figure(METERS / secured_s, "1/s", goal=1000),
         "intervals_read": Figure(readings / seconds, "1/s"),
         "meter_days_simulated": Figure(METERS / simulated_s, "1/s"),
         "idle_memory_per_meter": Figure(octets / METERS / 1024, "KiB"),
@@ -95,7 +101,16 @@ async def _read_all(spec: FleetSpec, ports: list[int], control_port: int) -> tup
         while queue:
             meter = queue.pop()
             port = ports[meter.port_index]
-            read = await read_day(port, meter.wport, meter.password, START, day_end, decoder)
+            security = None
+            if meter.keys is not None:
+                security = ClientSecurity(_TITLE, meter.keys.meter_keys(), meter_title=meter.system_title)
+            association = Association(
+                meter.wport,
+                MANAGEMENT_CLIENT,
+                None if security else meter.password.encode(),
+                security=security,
+            )
+            read = await read_day(port, association, START, day_end, decoder)
             intervals += read
 
     begin = time.perf_counter()
@@ -110,7 +125,7 @@ async def _read_all(spec: FleetSpec, ports: list[int], control_port: int) -> tup
 
 
 async def read_day(
-    port: int, wport: int, password: str, start: datetime, end: datetime, decoder: ProfileDecoder
+    port: int, association: Association, start: datetime, end: datetime, decoder: ProfileDecoder
 ) -> int:
     """Connect, associate, read the load profile after ``start`` up to ``end`` and the register, release.
 
@@ -120,7 +135,6 @@ async def read_day(
     """
     link = await DlmsLink.connect("127.0.0.1", port)
     try:
-        association = management_association(wport, password.encode())
         await link.run(association.associate())
         selector = by_range(start + timedelta(seconds=1), end)
         columns = decoder.decode(await link.run(association.get_encoded(_LOAD_PROFILE, selector)))

@@ -31,9 +31,11 @@ from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.readings.door import Batch
 from openami.readings.read_order import ReadOrder
 from openami.readings.register_read import RegisterRead
+from openami.security.keyring import MeterCredentials
 from openami.workspace.analysis import area_losses, look_for_theft
 from openami.workspace.collecting import collect, orders_of_day
-from openami.workspace.settings import Settings, read_passwords, write_passwords
+from openami.workspace.meter_access import meter_access, put_credentials
+from openami.workspace.settings import Settings
 from openami.workspace.upkeep import compact_months
 from openami.workspace.workspace import Workspace
 
@@ -154,8 +156,13 @@ def _open_utility(workspace: Workspace, scenario: Scenario, ports: Sequence[int]
             "tariff", name, text, valid_from=date(2026, 1, 1), actor=ACTOR, why="demo tariff"
         )
     registry.record(master_data(scenario, HOST, ports), actor=ACTOR, why="the utility opens")
-    write_passwords(
-        workspace.folder, {spec.meter_id: spec.password.encode() for spec in scenario.fleet.meters}
+    put_credentials(
+        workspace.folder,
+        {
+            spec.meter_id: MeterCredentials(None, spec.keys.meter_keys(), spec.system_title)
+            for spec in scenario.fleet.meters
+            if spec.keys is not None
+        },
     )
 
 
@@ -182,14 +189,14 @@ async def _read_dial(
         end=at,
         channels=(IMPORT_INTERVAL,),
         registers=(IMPORT_ENERGY,),
-        password=read_passwords(workspace.folder)[spec.meter_id],
     )
-    driver = DlmsTcpDriver(order, LINK)
-    try:
-        await driver.open()
-        values = await driver.registers(order.registers)
-    finally:
-        await driver.close()
+    with meter_access(workspace.folder, [order]) as security:
+        driver = DlmsTcpDriver(order, LINK, security=security(spec.meter_id))
+        try:
+            await driver.open()
+            values = await driver.registers(order.registers)
+        finally:
+            await driver.close()
     evidence = frames_evidence(order, driver.take_frames(), at, str(IMPORT_ENERGY))
     reads = tuple(
         RegisterRead(

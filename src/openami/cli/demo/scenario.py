@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from openami.meter.faults import Bypass, DeadMeter, DriftingClock, Fault, LostReplies, Outage, Spike
-from openami.meter.fleet_spec import AreaCurve, FleetSpec, MeterSpec, exchange
+from openami.meter.fleet_spec import AreaCurve, FleetSpec, KeySpec, MeterSpec, exchange
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.quantities.civil_time import CivilDay, civil_day_of, civil_days
 from openami.quantities.errors import QuantityError
@@ -147,7 +147,8 @@ def make_scenario(seed: int, meters: int, days: int) -> Scenario:
         for spec in everyone
         if _hangs_at(spec, day.end)
     ]
-    fleet = FleetSpec(seed, period[0].start - timedelta(days=1), everyone, (*faults, outage))
+    secured = tuple(replace(spec, keys=KeySpec.of_seed(seed, spec.meter_id)) for spec in everyone)
+    fleet = FleetSpec(seed, period[0].start - timedelta(days=1), secured, (*faults, outage))
     return Scenario(
         fleet, period, swap, redelivered, {kind: sorted(found) for kind, found in injected.items()}
     )
@@ -225,7 +226,6 @@ def _customer(draw: random.Random, number: int, meters: int) -> MeterSpec:
         curve=CurveSpec(kind, f"customer {number + 1}", ZONE),
         zone=ZONE,
         area=AREA_NAMES[number % len(AREA_NAMES)],
-        password=f"{draw.randrange(10**8):08d}",
         start_wh=(start, draw.randrange(1_000_000)) if feeds else (start,),
     )
 
@@ -271,7 +271,6 @@ def _exchange(draw: random.Random, spec: MeterSpec, meters: int, period: Sequenc
         wport=16 + meters,
         curve=spec.curve,
         zone=ZONE,
-        password=f"{draw.randrange(10**8):08d}",
         start_wh=(0,),
     )
     old, new = exchange(spec, successor, at)

@@ -164,6 +164,8 @@ class Association:
         self._security = security
         self._cipher: Cipher | None = None
         self._protection = Protection.NONE
+        self._asked = b""
+        self._opened: dict[bytes, bytes] = {}
 
     @property
     def state(self) -> State:
@@ -184,6 +186,15 @@ class Association:
         """What the meter sent unasked since the last call."""
         taken, self._notifications = self._notifications, []
         return taken
+
+    def take_opened(self) -> dict[bytes, bytes]:
+        """Plain APDUs by the ciphered ones that went either way since the last call: what was meant."""
+        taken, self._opened = self._opened, {}
+        return taken
+
+    def asked_again(self) -> bytes:
+        """Bytes to send where a request was not answered: the same, under a counter of its own."""
+        return self._channel.outgoing(self._protected(self._asked))
 
     # --- operations -----------------------------------------------------------------------------------
 
@@ -399,6 +410,7 @@ class Association:
 
     def _exchange(self, apdu: bytes) -> Operation[Apdu]:
         """Send an APDU, give the one that answers it; notifications in between are kept apart."""
+        self._asked = apdu
         data = yield self._channel.outgoing(self._protected(apdu))
         answer: Apdu | None = None
         while answer is None:
@@ -419,13 +431,17 @@ class Association:
         if self._cipher is None or not self._protection or apdu[0] in _NEVER_CIPHERED:
             return apdu
         form = self._security.form if self._security is not None else Form.GLOBAL
-        return self._cipher.seal(apdu, self._protection, form)
+        sealed = self._cipher.seal(apdu, self._protection, form)
+        self._opened[sealed] = apdu
+        return sealed
 
     def _verified(self, received: bytes) -> bytes:
         """A received APDU without its protection; a plain one only where it may be plain."""
         ciphered = received[:1] and received[0] in CIPHERED_TAGS
         if ciphered and self._cipher is not None:
-            return self._cipher.open(received, self._protection).apdu
+            plain = self._cipher.open(received, self._protection).apdu
+            self._opened[received] = plain
+            return plain
         if self._protection and received[:1] and received[0] not in _NEVER_CIPHERED:
             raise ProtectionError(
                 f"an unprotected APDU {received[0]:#04x}", expected="an APDU protected as agreed"

@@ -84,7 +84,7 @@ class ClientSecurity:
         """Both directions with the meter; None without keys."""
         if self.keys is None:
             return None
-        name = f"{self.title.hex()}/{self.keys.global_unicast.fingerprint}/send"
+        name = send_counter_name(self.title, self.keys)
         return Cipher(
             self.keys,
             self.title,
@@ -108,6 +108,11 @@ class ClientSecurity:
         if self.secret is None:
             raise LocalProtocolError(f"mechanism {int(self.mechanism)} without a secret")
         return HashProver(self.mechanism, self.secret)
+
+
+def send_counter_name(title: bytes, keys: MeterKeys) -> str:
+    """Under which name the counter of what a client sends with some keys is kept."""
+    return f"{title.hex()}/{keys.global_unicast.fingerprint}/send"
 
 
 def recover_counter(send: SendCounter, asked: int) -> None:

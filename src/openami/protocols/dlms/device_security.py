@@ -51,6 +51,11 @@ class Incident:
     detail: str
 
 
+def send_counter_name(title: bytes) -> str:
+    """Under which name the counter of what a meter sends is kept."""
+    return f"{title.hex()}/send"
+
+
 def nobody(incident: Incident) -> None:
     """Take notice of nothing."""
 
@@ -90,11 +95,16 @@ class DeviceSecurity:
         self._counters = MemoryCounters() if counters is None else counters
         self.title = title
         self.keys = keys
-        self.send = SendCounter(self._counters, f"{title.hex()}/send")
+        self.send = SendCounter(self._counters, send_counter_name(title))
         self.received = ReceiveCounters(self._counters)
         self.observe = observe
         self.signing_key = signing_key
         self.client_keys = client_keys or {}
+
+    @property
+    def highest_counter(self) -> int:
+        """The highest counter believed of any client under the present keys; 0 before the first."""
+        return max(0, self.received.highest(self.keys.global_unicast.fingerprint) - 1)
 
     def cipher(self, client_title: bytes) -> Cipher:
         """Both directions with a client."""
