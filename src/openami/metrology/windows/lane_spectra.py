@@ -32,6 +32,7 @@ from openami.metrology.windows.lanes import (
     store_sum_of_halves,
 )
 from openami.metrology.windows.resampling import BEFORE, PHASES, TAPS, inverse_response, kernel_table
+from openami.quantities.errors import MeteringError
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
@@ -43,37 +44,62 @@ OVERREAD = LANES
 """Samples that are read, and not used, behind the last one that a window needs."""
 
 
-def lane_spectra(
-    u: Samples, i: Samples, sample: I64, fraction: F64, length: F64, points: int, u_scale: F64, i_scale: F64
-) -> tuple[C64, C64]:
-    """Spectra of windows as rms phasors: complex64 (w, phases, points / 2) and (w, currents, points / 2).
+class LaneSpectra:
+    """Spectra of windows of a given number of points.
+
+    Invariant: the buffers are as long as the longest window needs. They are work space, not state: what was
+    in them changes no result. One object serves one thread at a time.
 
     Parameters
     ----------
-    u, i:
-        (phases, samples) and (currents, samples), C-contiguous, of one type; at most three and four rows.
-    sample, fraction, length:
-        (w,) whole sample (index into ``u``) and fraction of the start, length in samples.
     points:
         Points of a window, a power of two from 16 on.
+    longest:
+        Samples of the longest window.
     u_scale, i_scale:
-        (phases,) and (currents,), V and A a unit of the samples.
+        (phases,) and (currents,), V and A a unit of the samples; at most three and four.
     """
-    count, phases, currents, bins = sample.size, u.shape[0], i.shape[0], points // 2
-    inverse = inverse_response(1.0 / length, bins)
-    inverse[:, 0] /= np.sqrt(2.0)
-    scale = np.zeros(CHANNELS, np.float32)
-    scale[:phases] = u_scale / (np.sqrt(2.0) * points)
-    scale[phases : phases + currents] = i_scale / (np.sqrt(2.0) * points)
-    u_bins = np.empty((count, phases, bins), np.complex64)
-    i_bins = np.empty((count, currents, bins), np.complex64)
-    longest = int(length.max(initial=0.0)) + TAPS + 2 * LANES
-    _lane_spectra(
-        u, i, sample, fraction, length, lane_table(), transform(points), inverse.astype(np.float32),
-        np.tile(scale, 2), _aligned(longest * CHANNELS), _aligned(points * LANES), _aligned(points * LANES),
-        u_bins.reshape(-1).view(np.float32), i_bins.reshape(-1).view(np.float32),
-    )  # fmt: skip
-    return u_bins, i_bins
+
+    def __init__(self, points: int, longest: int, u_scale: F64, i_scale: F64) -> None:
+        self._points = points
+        self._longest = longest
+        self._phases, self._currents = u_scale.size, i_scale.size
+        scale = np.zeros(CHANNELS)
+        scale[: self._phases + self._currents] = np.concatenate((u_scale, i_scale)) / (np.sqrt(2.0) * points)
+        self._scale = np.tile(scale.astype(np.float32), LANES // CHANNELS)
+        self._transform = transform(points)
+        self._rows = _aligned((longest + TAPS + 2 * LANES) * CHANNELS)
+        self._x = _aligned(points * LANES)
+        self._y = _aligned(points * LANES)
+
+    def __call__(self, u: Samples, i: Samples, sample: I64, fraction: F64, length: F64) -> tuple[C64, C64]:
+        """Rms phasors, complex64 (w, phases, points / 2) and (w, currents, points / 2).
+
+        Parameters
+        ----------
+        u, i:
+            (phases, samples) and (currents, samples), C-contiguous, of one type.
+        sample, fraction, length:
+            (w,) whole sample (index into ``u``) and fraction of the start, length in samples.
+
+        Raises
+        ------
+        MeteringError
+            A window is longer than the longest one said.
+        """
+        if length.max(initial=0.0) > self._longest:
+            raise MeteringError(f"a window of {length.max():.1f} samples", expected=f"up to {self._longest}")
+        bins = self._points // 2
+        inverse = inverse_response(1.0 / length, bins)
+        inverse[:, 0] /= np.sqrt(2.0)
+        u_bins = np.empty((sample.size, self._phases, bins), np.complex64)
+        i_bins = np.empty((sample.size, self._currents, bins), np.complex64)
+        _lane_spectra(
+            u, i, sample, fraction, length, lane_table(), self._transform, inverse.astype(np.float32),
+            self._scale, self._rows, self._x, self._y, u_bins.reshape(-1).view(np.float32),
+            i_bins.reshape(-1).view(np.float32),
+        )  # fmt: skip
+        return u_bins, i_bins
 
 
 @lru_cache(maxsize=1)

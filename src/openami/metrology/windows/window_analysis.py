@@ -13,32 +13,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from openami.metrology.windows.fractional_sums import STENCIL, window_sums
-from openami.metrology.windows.frequency import probes
-from openami.metrology.windows.lane_spectra import OVERREAD, lane_spectra
+from openami.metrology.windows.frequency import LOWEST_HZ, probes
+from openami.metrology.windows.history import History
+from openami.metrology.windows.lane_spectra import OVERREAD, LaneSpectra
 from openami.metrology.windows.resampling import TAPS, inverse_response, resample, valid_bins
 from openami.metrology.windows.window_edges import (
+    NO_SPANS,
     NOMINAL_CYCLES,
     Sequence,
     Spans,
     WindowFlag,
     first_start,
     look_ahead,
+    reach,
     spans,
 )
 from openami.quantities.errors import MeteringError
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+C128 = npt.NDArray[np.complex128]
 Phasors = npt.NDArray[np.complex64] | npt.NDArray[np.complex128]
 Samples = npt.NDArray[np.float64 | np.int32]
 
 EDGE_SAMPLES = TAPS + STENCIL + OVERREAD
 """Samples that must be there before the first and behind the last edge that is analysed."""
+
+
+class Spectra(Protocol):
+    """What makes spectra of windows: `LaneSpectra`, or the same in double precision."""
+
+    def __call__(
+        self, u: Samples, i: Samples, sample: I64, fraction: F64, length: F64, /
+    ) -> tuple[Phasors, Phasors]:
+        """Rms phasors of the bins of each window, (w, phases, bins) and (w, currents, bins)."""
+        ...
 
 
 class Precision(Enum):
@@ -148,18 +163,19 @@ def analyse(
     windows = Spans(
         sample, edges[:-1] - sample, np.diff(edges), np.full(count, -1, np.int64), np.zeros(count, np.int64)
     )
+    scales = _scales(u_scale, u.shape[0], "u_scale"), _scales(i_scale, i.shape[0], "i_scale")
+    longest = int(np.ceil(windows.length.max(initial=0.0)))
     return _analyse(
         np.ascontiguousarray(u), np.ascontiguousarray(i), 0, windows, float(rate_hz), cycles,
-        _points(points, cycles), precision, _scales(u_scale, u.shape[0], "u_scale"),
-        _scales(i_scale, i.shape[0], "i_scale"),
+        _spectra(precision, _points(points, cycles), longest, *scales), *scales,
     )  # fmt: skip
 
 
 class WindowStream:
     """Gapless windows of a stream of samples, ten cycles at 50 Hz nominal or twelve at 60 Hz.
 
-    Invariant: the samples kept begin at absolute sample ``_first`` and reach back far enough to analyse the
-    running window, which starts at ``_sequence.start`` (None while not begun).
+    Invariant: the samples kept reach back far enough to probe and to analyse the running window, which
+    starts at ``_sequence.start`` (None while not begun).
 
     Parameters
     ----------
@@ -207,24 +223,25 @@ class WindowStream:
             raise MeteringError(f"a least voltage of {least_u_v} V", expected="more than 0 V")
         self.cycles = NOMINAL_CYCLES[float(nominal_hz)]
         self.points = _points(points, self.cycles)
-        self._precision = precision
         self._phases = phases
         self._currents = phases + neutral
         self._u_scale = _scales(u_scale, phases, "u_scale")
         self._i_scale = _scales(i_scale, self._currents, "i_scale")
         self._threshold = least_u_v / self._u_scale
         self._ticks = np.empty(0)
-        self._first = 0
-        self._u: Samples | None = None
-        self._i: Samples | None = None
         self._sequence: Sequence | None = None
         self._after_gap = WindowFlag.NONE
         self.position = 0
+        self._fed = False
+        self._u, self._i = self._histories(np.dtype(np.int32))
+        self._reach = reach(self._probes) + EDGE_SAMPLES
+        longest = int(self.cycles * self._probes.rate_hz / LOWEST_HZ * 1.1) + self._probes.hop
+        self._spectra = _spectra(precision, self.points, longest, self._u_scale, self._i_scale)
 
     @property
     def latency(self) -> int:
         """Samples behind a window's end after whose arrival it is given out."""
-        return look_ahead(self._probes) + self._probes.hop
+        return look_ahead(self._probes)
 
     def feed(self, u: Samples, i: Samples) -> WindowColumns:
         """Take samples in, give the windows out that they complete (perhaps none).
@@ -240,20 +257,23 @@ class WindowStream:
             Shapes or types; a sample that is not finite. The stream is as before the call then.
         """
         _check_samples(u, i, self._phases, self._currents, self.position)
-        if self._u is None or self._i is None:
-            self._u, self._i = np.array(u, order="C"), np.array(i, order="C")
-        else:
-            if self._u.dtype != u.dtype:
-                raise MeteringError(f"samples of type {u.dtype}", expected=f"{self._u.dtype}, as before")
-            self._u = np.concatenate((self._u, u), axis=1)
-            self._i = np.concatenate((self._i, i), axis=1)
+        if self._u.rows.dtype != u.dtype:
+            if self._fed:
+                raise MeteringError(f"samples of type {u.dtype}", expected=f"{self._u.rows.dtype}, as before")
+            self._u, self._i = self._histories(u.dtype)
+        self._fed = True
+        self._u.append(u)
+        self._i.append(i)
         self.position += u.shape[1]
-        found = self._windows(self._u)
+        found = self._windows()
         columns = _analyse(
-            self._u, self._i, self._first, found, self._probes.rate_hz, self.cycles, self.points,
-            self._precision, self._u_scale, self._i_scale,
+            self._u.rows, self._i.rows, self._u.first, found, self._probes.rate_hz, self.cycles,
+            self._spectra, self._u_scale, self._i_scale,
         )  # fmt: skip
-        self._forget()
+        if self._sequence is not None:
+            needed = self._sequence.start.sample - self._reach
+            self._u.forget(needed)
+            self._i.forget(needed)
         return columns
 
     def resynchronise(self, at_sample: float) -> None:
@@ -287,36 +307,29 @@ class WindowStream:
         if not isinstance(missing_samples, int | np.integer) or missing_samples < 1:
             raise MeteringError(f"a gap of {missing_samples} samples", expected="a whole number, 1 or more")
         self.position += int(missing_samples)
-        self._first = self.position
+        self._u, self._i = self._histories(self._u.rows.dtype)
         self._sequence = None
         self._after_gap = WindowFlag.AFTER_GAP
-        if self._u is not None and self._i is not None:
-            self._u, self._i = self._u[:, :0], self._i[:, :0]
         self._ticks = self._ticks[self._ticks >= self.position]
 
-    def _windows(self, u: Samples) -> Spans:
+    def _histories(self, kind: np.dtype[np.float64 | np.int32]) -> tuple[History, History]:
+        return History(self._phases, kind, self.position), History(self._currents, kind, self.position)
+
+    def _windows(self) -> Spans:
+        u = self._u
         if self._sequence is None:
-            start = first_start(u, self._first, self._probes, self._threshold)
+            start = first_start(u.rows, u.size, u.first, self._probes, self._threshold)
             if start is None:
-                return Spans(*(np.empty(0, kind) for kind in (np.int64, float, float, np.int64, np.int64)))
+                return NO_SPANS
             self._sequence = Sequence(start, self._probes.nominal_hz, int(self._after_gap))
             self._after_gap = WindowFlag.NONE
         found, self._sequence = spans(
-            u, self._first, self._probes, self._sequence, self.cycles, self._threshold, self._ticks
+            u.rows, u.size, u.first, self._probes, self._sequence, self.cycles, self._threshold, self._ticks
         )
-        start = self._sequence.start
-        self._ticks = self._ticks[self._ticks > start.sample + start.fraction]
+        if self._ticks.size:
+            start = self._sequence.start
+            self._ticks = self._ticks[self._ticks > start.sample + start.fraction]
         return found
-
-    def _forget(self) -> None:
-        """Drop the samples that neither the running window nor a probe at its start needs."""
-        if self._sequence is None or self._u is None or self._i is None:
-            return
-        margin = self._probes.fine_margin + self._probes.coarse_margin + 2 * self._probes.hop + EDGE_SAMPLES
-        drop = self._sequence.start.sample - margin - self._first
-        if drop > 0:
-            self._u, self._i = self._u[:, drop:].copy(), self._i[:, drop:].copy()
-            self._first += drop
 
 
 def _analyse(
@@ -326,8 +339,7 @@ def _analyse(
     windows: Spans,
     rate_hz: float,
     cycles: int,
-    points: int,
-    precision: Precision,
+    spectra: Spectra,
     u_scale: F64,
     i_scale: F64,
 ) -> WindowColumns:
@@ -339,15 +351,7 @@ def _analyse(
         np.empty((count, phases)),
     )
     window_sums(u, i, sample, windows.fraction, windows.length, u_square, i_square, product)
-    u_bins: Phasors
-    i_bins: Phasors
-    if precision is Precision.SINGLE:
-        u_bins, i_bins = lane_spectra(
-            u, i, sample, windows.fraction, windows.length, points, u_scale, i_scale
-        )
-    else:
-        u_bins = _spectra(u, sample, windows, points, u_scale)
-        i_bins = _spectra(i, sample, windows, points, i_scale)
+    u_bins, i_bins = spectra(u, i, sample, windows.fraction, windows.length)
     start = windows.sample + windows.fraction
     return WindowColumns(
         rate_hz=rate_hz,
@@ -362,15 +366,31 @@ def _analyse(
         p_w=product * (u_scale * i_scale[:phases]),
         u_bins=u_bins,
         i_bins=i_bins,
-        valid_bins=valid_bins(1.0 / windows.length, points // 2),
+        valid_bins=valid_bins(1.0 / windows.length, u_bins.shape[2]),
     )
 
 
-def _spectra(x: Samples, sample: I64, windows: Spans, points: int, scale: F64) -> Phasors:
-    factor = inverse_response(1.0 / windows.length, points // 2) * (np.sqrt(2.0) / points)
-    factor[:, 0] /= np.sqrt(2.0)
-    bins = np.fft.rfft(resample(x, sample, windows.fraction, windows.length, points))[..., : points // 2]
-    return np.asarray(bins * factor[:, None, :] * scale[:, None])
+class _DoubleSpectra:
+    """Spectra in double precision; called as `LaneSpectra` is."""
+
+    def __init__(self, points: int, u_scale: F64, i_scale: F64) -> None:
+        self._points, self._u_scale, self._i_scale = points, u_scale, i_scale
+
+    def __call__(self, u: Samples, i: Samples, sample: I64, fraction: F64, length: F64) -> tuple[C128, C128]:
+        factor = inverse_response(1.0 / length, self._points // 2) * (np.sqrt(2.0) / self._points)
+        factor[:, 0] /= np.sqrt(2.0)
+
+        def bins(x: Samples, scale: F64) -> C128:
+            spectrum = np.fft.rfft(resample(x, sample, fraction, length, self._points))
+            return np.asarray(spectrum[..., : self._points // 2] * factor[:, None, :] * scale[:, None])
+
+        return bins(u, self._u_scale), bins(i, self._i_scale)
+
+
+def _spectra(precision: Precision, points: int, longest: int, u_scale: F64, i_scale: F64) -> Spectra:
+    if precision is Precision.SINGLE:
+        return LaneSpectra(points, longest, u_scale, i_scale)
+    return _DoubleSpectra(points, u_scale, i_scale)
 
 
 def _points(points: int | None, cycles: int) -> int:

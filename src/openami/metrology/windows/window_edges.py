@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from openami.metrology.windows.frequency import Probes, hop_frequency, phase_and_slope, project
+from openami.metrology.windows.frequency import HIGHEST_HZ, Probes, hop_frequency, phase_and_slope, project
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -85,18 +85,28 @@ class Sequence(NamedTuple):
     """Flags that the running window will carry."""
 
 
+NO_SPANS = Spans(
+    np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
+)
+
+
 def look_ahead(kernels: Probes) -> int:
-    """Samples that must have arrived behind a window's end before its edge is sought."""
-    return kernels.fine_margin + kernels.coarse_margin + 2 * kernels.hop + 2
+    """Samples behind a window's end with which its edge can be found."""
+    return kernels.fine_margin + 2 * kernels.hop + 3
 
 
-def first_start(u: Samples, first: int, kernels: Probes, threshold: F64) -> Position | None:
+def reach(kernels: Probes) -> int:
+    """Samples before a window's start that probes of its edges need."""
+    return max(kernels.fine_margin, kernels.coarse_margin + kernels.hop) + 1
+
+
+def first_start(u: Samples, size: int, first: int, kernels: Probes, threshold: F64) -> Position | None:
     """Where a sequence starts from nothing: a rising zero crossing of the reference's fundamental.
 
     Parameters
     ----------
     u:
-        (phases, samples) from absolute sample ``first`` on.
+        (phases, samples) from absolute sample ``first`` on, C-contiguous; ``size`` of them count.
     threshold:
         (phases,) least rms of a voltage that is there, in units of ``u``.
 
@@ -106,15 +116,22 @@ def first_start(u: Samples, first: int, kernels: Probes, threshold: F64) -> Posi
         Without voltage the first place where one could have been probed. None as long as there are not enough
         samples to tell.
     """
-    centre = max(kernels.fine_margin, kernels.coarse_margin + kernels.hop) + 1
-    if u.shape[1] < centre + 2 * kernels.hop + look_ahead(kernels):
+    centre = reach(kernels)
+    if size < centre + 2 * kernels.hop + look_ahead(kernels):
         return None
     offset, fraction = _first_start(u, centre, threshold, kernels)
     return Position(first + offset, fraction)
 
 
 def spans(
-    u: Samples, first: int, kernels: Probes, sequence: Sequence, cycles: int, threshold: F64, ticks: F64
+    u: Samples,
+    size: int,
+    first: int,
+    kernels: Probes,
+    sequence: Sequence,
+    cycles: int,
+    threshold: F64,
+    ticks: F64,
 ) -> tuple[Spans, Sequence]:
     """All windows that can be completed with the samples at hand, and the state of the running one.
 
@@ -133,13 +150,14 @@ def spans(
         (t,) ascending absolute positions at which a new sequence starts; the window that runs there is
         completed (overlap 1 of IEC 61000-4-30).
     """
-    room = int(u.shape[1] * 75.0 / (cycles * kernels.rate_hz)) + 2 + ticks.size
+    shortest = int(cycles * kernels.rate_hz / HIGHEST_HZ * 0.95) - kernels.hop
+    room = size // shortest + 2 + ticks.size
     integers = np.empty((3, room), np.int64)
     reals = np.empty((2, room))
     tick_sample = np.floor(ticks).astype(np.int64)
     count, sample, fraction, known_hz, pending = _spans(
-        u, first, sequence.start.sample, sequence.start.fraction, sequence.known_hz, sequence.pending, cycles,
-        threshold, tick_sample, ticks - tick_sample, kernels, integers, reals,
+        u, size, first, sequence.start.sample, sequence.start.fraction, sequence.known_hz, sequence.pending,
+        cycles, threshold, tick_sample, ticks - tick_sample, kernels, integers, reals,
     )  # fmt: skip
     found = Spans(
         integers[0, :count], reals[0, :count], reals[1, :count], integers[1, :count], integers[2, :count]
@@ -220,17 +238,17 @@ def _fine_end(
 
 @njit(cache=True, nogil=True)
 def _spans(
-    u: Samples, first: int, sample: int, fraction: float, known_hz: float, pending: int, cycles: int,
-    threshold: F64, tick_sample: I64, tick_fraction: F64, kernels: Probes, integers: I64, reals: F64,
+    u: Samples, size: int, first: int, sample: int, fraction: float, known_hz: float, pending: int,
+    cycles: int, threshold: F64, tick_sample: I64, tick_fraction: F64, kernels: Probes, integers: I64, reals: F64,
 ) -> tuple[int, int, float, float, int]:  # pragma: no cover - compiled  # fmt: skip
-    phases, size = u.shape
+    phases = u.shape[0]
     hop = kernels.hop
     coarse_margin = kernels.coarse_cos.size // 2
     fine_margin = kernels.fine_cos.shape[1] // 2
     seen_hz = np.zeros((phases, size // hop + 3))
-    if not _hop_frequencies(u[0], first, threshold[0], kernels, seen_hz[0]):
+    if not _hop_frequencies(u[0, :size], first, threshold[0], kernels, seen_hz[0]):
         for phase in range(1, phases):  # needed only where the first phase is not there
-            _hop_frequencies(u[phase], first, threshold[phase], kernels, seen_hz[phase])
+            _hop_frequencies(u[phase, :size], first, threshold[phase], kernels, seen_hz[phase])
     slot = -(first // hop)
     tick = 0
     count = 0
