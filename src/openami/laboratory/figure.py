@@ -72,8 +72,8 @@ class CurvePlot:
         Axes.
     curves, bands:
         What is drawn.
-    least_y:
-        The y axis reaches at least this far in both directions.
+    most_y:
+        The y axis reaches at most this far in both directions; what lies beyond is drawn at its end.
     """
 
     key: str
@@ -83,7 +83,7 @@ class CurvePlot:
     y_axis: Axis
     curves: Sequence[Curve]
     bands: Sequence[Band] = field(default_factory=tuple)
-    least_y: float = 0.0
+    most_y: float = math.inf
 
     def svg(self) -> str:
         """The figure as an ``<svg>`` element."""
@@ -96,9 +96,9 @@ class CurvePlot:
         reach = 1.12 * max(
             [abs(y) for curve in self.curves for y in curve.y if math.isfinite(y)]
             + [abs(v) for band in self.bands for v in (*band.low, *band.high) if math.isfinite(v)]
-            + [self.least_y]
+            + [0.0]
         )
-        reach = reach or 1.0
+        reach = min(reach, self.most_y) or 1.0
         frame = _Frame(low_x, high_x, -reach, reach, self.x_axis.scale == "log")
         parts = [
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{self.key}-t {self.key}-d" '

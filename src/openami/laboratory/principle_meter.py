@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from openami.laboratory.conditions import Quantity
 from openami.laboratory.device_under_test import Exposure, Observation
-from openami.meter.model import MeterModel, Principle
+from openami.meter.model import MeterModel, Principle, Rating
 from openami.metrology.front_end.digital import DigitalMeter, DigitalParameters
 from openami.metrology.front_end.ferraris import FerrarisMeter, FerrarisParameters
 from openami.metrology.front_end.hall import HallMeter, HallParameters
@@ -32,6 +32,7 @@ _LONGEST_TURN_S: Final = 3000.0
 """A disc that has not turned once by then is taken as standing still."""
 
 _USUAL_RATE_HZ: Final = 6400.0
+_USUAL_CONSTANT: Final = 1600.0
 
 _MADE: Final[Mapping[Principle, tuple[type[Any], Callable[[float, Any], MeasuringPrinciple]]]] = {
     Principle.FERRARIS: (FerrarisParameters, FerrarisMeter),
@@ -141,6 +142,25 @@ class PrincipleMeter:
         return np.asarray(np.interp(marks, total, ends))
 
 
+def typical_meter(principle: Principle, rating: Rating, rate_hz: float = _USUAL_RATE_HZ) -> PrincipleMeter:
+    """A meter of a principle with the typical parameters of its simulation.
+
+    Parameters
+    ----------
+    principle:
+        Which.
+    rating:
+        What it is made for.
+    rate_hz:
+        Steps of the simulation per second.
+    """
+    kind, simulate = _MADE[principle]
+    parameters = _rated(kind, rating, {})
+    turns = principle is Principle.FERRARIS
+    constant = parameters.revolutions_per_kwh if turns else _USUAL_CONSTANT
+    return PrincipleMeter(lambda: simulate(rate_hz, parameters), constant, turns=turns)
+
+
 def principle_meter(model: MeterModel, age_factor: float = 1.0) -> PrincipleMeter:
     """The meter that a model's ``[front_end]`` table asks for.
 
@@ -168,18 +188,21 @@ def principle_meter(model: MeterModel, age_factor: float = 1.0) -> PrincipleMete
             where=f"model {model.name}, front_end",
             expected=", ".join(known),
         )
-    rating = model.rating
-    parameters = kind(
+    parameters = _rated(kind, model.rating, table)
+    return PrincipleMeter(
+        lambda: simulate(rate_hz, parameters),
+        model.registration.constant_imp_per_kwh,
+        turns=model.principle is Principle.FERRARIS,
+        registered=age_factor,
+    )
+
+
+def _rated(kind: type[Any], rating: Rating, table: Mapping[str, Any]) -> Any:
+    return kind(
         nominal_v=rating.un_v,
         basic_a=rating.reference_a,
         maximum_a=rating.imax_a,
         nominal_hz=rating.nominal_hz,
         phases=rating.phases,
         **table,
-    )
-    return PrincipleMeter(
-        lambda: simulate(rate_hz, parameters),
-        model.registration.constant_imp_per_kwh,
-        turns=model.principle is Principle.FERRARIS,
-        registered=age_factor,
     )
