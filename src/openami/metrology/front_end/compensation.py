@@ -45,6 +45,8 @@ LARGEST_SHIFT = 4
 
 _MAGIC = b"openami compensation 1\n"
 _CYCLES_OF_A_WINDOW = 10
+_INTEGRAL_STATES = 3
+"""Last value, its integral, and the integral of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class CompensationSettings:
     nominal_hz: float = 50.0
     half_width: int = HALF_WIDTH
     guard_bits: int = 0
-    leak_hz: float = 0.05
+    leak_hz: float = 0.1
 
     def __post_init__(self) -> None:
         lengths = {len(x) for x in (self.u_v_per_count, self.i_a_per_count, self.voltage, self.current)}
@@ -134,9 +136,10 @@ class RealisedFilter:
     taps:
         float64 (2·half_width + 1,): delay, gain and anti-alias pole.
     integral:
-        Factor on the leaky integral (per sample) that restores the lower corner.
+        Factor on the integral (per sample) that restores the lower corner.
     decay:
-        What the integral keeps from sample to sample.
+        What the integral keeps from sample to sample; what it forgets is added back by a second one, so
+        that 1/(j2πf) is met to the square of leak over frequency.
     """
 
     shift: int
@@ -148,7 +151,8 @@ class RealisedFilter:
         """Complex gain at shares of the sampling rate, without the common delay."""
         f = np.asarray(relative_frequency, np.float64)
         step = np.exp(-2j * np.pi * f)
-        restored = 1.0 + self.integral * 0.5 * (1.0 + step) / (1.0 - self.decay * step)
+        once = 0.5 * (1.0 + step) / (1.0 - self.decay * step)
+        restored = 1.0 + self.integral * (once - math.log(self.decay) * once * once)
         return np.asarray(taps_response(self.taps, f) * np.exp(2j * np.pi * f * self.shift) * restored)
 
 
@@ -217,7 +221,7 @@ class DynamicCompensation:
         self._measured_temperature_c = math.nan
         self._window = -1
         self._filters: tuple[RealisedFilter, ...] = ()
-        self._integrals: F64 = np.zeros((channels, 2))
+        self._integrals: F64 = np.zeros((channels, _INTEGRAL_STATES))
 
     @property
     def group_delay_samples(self) -> int:
@@ -328,7 +332,8 @@ class DynamicCompensation:
         self = cls(settings)
         channels = len(self._corrections)
         numbers = struct.Struct("<qqdd")
-        state = channels * 8 * 5
+        rows = 3 + _INTEGRAL_STATES
+        state = channels * 8 * rows
         at = len(head) + numbers.size
         rest = len(snapshot) - at - state
         if rest < 0 or rest % (4 * channels):
@@ -336,9 +341,9 @@ class DynamicCompensation:
         self._fed, self._window, self._temperature_c, self._measured_temperature_c = numbers.unpack_from(
             snapshot, len(head)
         )
-        columns = np.frombuffer(snapshot, np.float64, channels * 5, at).reshape(5, channels)
+        columns = np.frombuffer(snapshot, np.float64, channels * rows, at).reshape(rows, channels)
         self._squares, self._loads, self._measured_loads = (columns[row].copy() for row in range(3))
-        self._integrals = columns[3:].reshape(channels, 2).copy()
+        self._integrals = columns[3:].reshape(channels, _INTEGRAL_STATES).copy()
         self._kept = np.frombuffer(snapshot, np.int32, rest // 4, at + state).reshape(channels, -1).copy()
         if self._kept.shape[1] != min(self._fed, 2 * settings.reach):
             raise MeteringError(f"a snapshot of {len(snapshot)} bytes is cut", expected="all of it")
@@ -425,12 +430,14 @@ def _compensate(
         for index in range(count):
             filtered[index] += weight * moved[index]
     limit = full_scale * guard
+    forgotten = -np.log(decay)
     saturated = 0
     for index in range(count):
         value = filtered[index]
-        state[0] = decay * state[0] + 0.5 * (value + state[1])
-        state[1] = value
-        value = np.rint((value + integral * state[0]) * guard)
+        once = decay * state[1] + 0.5 * (state[0] + value)
+        state[2] = decay * state[2] + 0.5 * (state[1] + once)
+        state[0], state[1] = value, once
+        value = np.rint((value + integral * (once + forgotten * state[2])) * guard)
         source = kept[at + shift + index]
         if source >= full_scale or value >= limit:
             out[index] = limit
