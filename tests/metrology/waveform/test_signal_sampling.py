@@ -104,6 +104,23 @@ def test_gate_opens_on_the_sample_that_falls_on_its_edge(first_cycle: int, per_c
     assert ((current.at(instants) == 2.0) == np.tile(expected, 10)).all()
 
 
+@pytest.mark.parametrize("start_s", [0, 7, 10**6])
+@pytest.mark.parametrize("per_cycle", [36, 90, 120])
+@pytest.mark.parametrize("phase_deg", [0.0, -120.0, 120.0])
+@pytest.mark.parametrize("cycles", [1, 3])
+def test_edges_that_no_double_holds_are_decided_alike_in_every_cycle(
+    start_s: int, per_cycle: int, phase_deg: float, cycles: int
+) -> None:
+    # 60 degrees is a sixth of a turn; samples lie on every edge, for start_s holds whole periods of the gate.
+    step, period = 360 // per_cycle, cycles * per_cycle
+    spans = tuple((float(k * step), float((k + 2) * step)) for k in range(1, period - 2, 4))
+    gate = Gate(50.0, spans, cycles, phase_deg)
+    is_open = gate.open(Instants.of_samples(50.0 * per_cycle, start_s * 150 * per_cycle, 4 * period))
+    position = (np.arange(period) + int(phase_deg) // step) % period
+    expected = np.isin(position, [k + d for k in range(1, period - 2, 4) for d in (0, 1)])
+    assert (is_open.reshape(4, period) == expected).all()
+
+
 def test_burst_gate_counts_its_cycles_from_time_zero_for_ever() -> None:
     gate = Gate(50.0, ((0.0, 720.0),), 4)
     for cycle in (0, 4 * 12345678, -8):

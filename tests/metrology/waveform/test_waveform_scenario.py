@@ -80,6 +80,14 @@ def test_influence_waveforms_are_called_by_name(name: str) -> None:
     assert scenario_from_toml(text).reference().active_ws == pytest.approx([2300 * ratio] * 3, rel=tolerance)
 
 
+def test_gate_of_a_lagging_current_follows_the_voltage() -> None:
+    gate = "gate = { open_deg = [[0, 180]] }"
+    _, i = scenario_from_toml(PLAIN + gate).signals().sample(6000.0, 0, 120)
+    assert np.flatnonzero(i[0]).tolist() == [k for k in range(60) if k != 20]  # zero crossing of the current
+    # Half of sin(x) sin(x - 60) over half a cycle: half of the power.
+    assert scenario_from_toml(PLAIN + gate).reference().active_ws == pytest.approx([575.0] * 3, rel=1e-12)
+
+
 def test_ramps_flicker_and_phase_jumps() -> None:
     ramp = scenario_from_toml(PLAIN + "[frequency]\nramp = [[0.0, 50.0], [0.5, 51.0], [1.0, 50.0]]\n")
     assert ramp.reference().fundamental_active_ws == pytest.approx([1150.0] * 3, rel=1e-13)

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from openami.metrology.waveform.instants import Instants, turns_of_degrees, whole_and_part
+from openami.metrology.waveform.instants import Instants, whole_and_part
 from openami.quantities.errors import MeteringError
 
 F64 = npt.NDArray[np.float64]
@@ -37,7 +37,8 @@ class Gate:
     cycles:
         Cycles after which the gate repeats (4 for two cycles on, two off).
     phase_deg:
-        Sine phase of the fundamental at t = 0.
+        Sine phase of the fundamental at t = 0, which is also where the gate stands in its ``cycles``: at -120
+        a burst begins a third of a cycle after t = 0, at 240 it began two thirds of a cycle before.
 
     Raises
     ------
@@ -68,7 +69,7 @@ class Gate:
 
     def open(self, instants: Instants) -> Mask:
         """True where the gate is open, bool (n,)."""
-        whole, part = whole_and_part(instants, self.frequency_hz, turns_of_degrees(self.phase_deg))
+        whole, part = whole_and_part(instants, self.frequency_hz, self._phase_turns)
         position = np.mod(whole, self.cycles) + part
         position = np.where(position < -_REACHED_TURN, position + self.cycles, position)
         # Just before the end of a period counts as its end, and so as the beginning of the next.
@@ -81,7 +82,7 @@ class Gate:
     def intervals(self, origin_s: Fraction, length_s: float) -> tuple[F64, F64]:
         """Beginnings and ends (m,) of the open spans on ``[0, length_s)`` from an origin, in seconds."""
         frequency = Fraction(self.frequency_hz)
-        at_origin = (frequency * origin_s + turns_of_degrees(self.phase_deg)) / self.cycles
+        at_origin = (frequency * origin_s + self._phase_turns) / self.cycles
         first = at_origin.__floor__()
         periods = int(length_s * self.frequency_hz / self.cycles) + 3
         turns = np.arange(periods, dtype=np.float64) * self.cycles
@@ -109,3 +110,7 @@ class Gate:
         if not spans:
             raise MeteringError("a gate that never closes has no complement", expected="a gate that closes")
         return Gate(self.frequency_hz, spans, self.cycles, self.phase_deg)
+
+    @property
+    def _phase_turns(self) -> Fraction:
+        return Fraction(self.phase_deg) / 360 % self.cycles

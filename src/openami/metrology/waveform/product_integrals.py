@@ -15,14 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from openami.metrology.waveform.instants import two_product, two_sum
+from openami.metrology.waveform.instants import two_product
 from openami.metrology.waveform.pieces import Pieces, joined, overlaps, turns_after
 
 F64 = npt.NDArray[np.float64]
 C128 = npt.NDArray[np.complex128]
 
 ROUNDINGS = 16
-"""Roundings (of 2^-52) charged to each beat: amplitude, phase, the Bessel functions, the summation."""
+"""Roundings of 2^-52 charged to each beat: about twice what amplitudes, phases, Bessel functions and the sum
+add up to. (A rounding of F is divided by F again, for the beat is at most 1 / (pi F).)"""
 
 PANEL_TURNS = 4
 GAUSS_NODES = 26
@@ -133,9 +134,9 @@ def _beats(a: Pieces, b: Pieces, sign: float) -> tuple[C128, float]:
 def _steady_beats(a: Pieces, b: Pieces, sign: float) -> tuple[C128, float]:
     length = a.end_s - a.begin_s
     half = length / 2
-    frequency, lost = two_sum(a.frequency_hz, sign * b.frequency_hz)
+    frequency = a.frequency_hz + sign * b.frequency_hz
     product, error = two_product(half, frequency)
-    turns = (product - np.rint(product)) + (error + lost * half)
+    turns = (product - np.rint(product)) + error
     # Two equal chirps leave a steady beat: their bends cancel in the difference.
     phase = a.phase_turn + sign * b.phase_turn + turns
     z = 2 * np.pi * half * frequency
