@@ -1,4 +1,4 @@
-"""`ami laboratory`: test meter models against their class, compare the measuring principles, list the models."""
+"""`ami laboratory`: test a meter model against its class, compare measuring principles, list the models."""
 
 from __future__ import annotations
 

@@ -100,6 +100,29 @@ class Observation:
         return self.begin_s + math.fsum(self.part_s)
 
 
+def pulse_instants(energy_ws: F64, ends_s: F64, pulse_ws: float) -> F64:
+    """When a register that advances evenly within each part passes whole pulses.
+
+    Parameters
+    ----------
+    energy_ws:
+        Advance in each part, Ws, (parts,).
+    ends_s:
+        True instants between the parts, s, (parts + 1,).
+    pulse_ws:
+        Energy of one pulse, Ws.
+
+    Returns
+    -------
+    Instants, s, ascending; none when a part did not advance.
+    """
+    if energy_ws.size == 0 or not bool(np.all(energy_ws > 0)):
+        return np.empty(0)
+    total = np.concatenate((np.zeros(1), np.cumsum(energy_ws)))
+    marks = pulse_ws * np.arange(1, int(total[-1] // pulse_ws) + 1)
+    return np.asarray(np.interp(marks, total, ends_s))
+
+
 class DeviceUnderTest(Protocol):
     """A meter on the bench."""
 

@@ -95,10 +95,11 @@ class CurvePlot:
             low_x, high_x = 0.5 * low_x, 2.0 * high_x + 1e-9
         reach = 1.12 * max(
             [abs(y) for curve in self.curves for y in curve.y if math.isfinite(y)]
+            + [abs(y) + bar for c in self.curves if c.bars for y, bar in zip(c.y, c.bars, strict=True)]
             + [abs(v) for band in self.bands for v in (*band.low, *band.high) if math.isfinite(v)]
             + [0.0]
         )
-        reach = min(reach, self.most_y) or 1.0
+        reach = min(reach, 1.12 * self.most_y) or 1.0
         frame = _Frame(low_x, high_x, -reach, reach, self.x_axis.scale == "log")
         parts = [
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{self.key}-t {self.key}-d" '

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.laboratory.conditions import Quantity
-from openami.laboratory.device_under_test import Exposure, Observation
+from openami.laboratory.device_under_test import Exposure, Observation, pulse_instants
 from openami.meter.model import MeterModel, Principle, Rating
 from openami.metrology.front_end.digital import DigitalMeter, DigitalParameters
 from openami.metrology.front_end.ferraris import FerrarisMeter, FerrarisParameters
@@ -113,7 +113,7 @@ class PrincipleMeter:
             begin_s=begin / rate_hz,
             part_s=np.diff(ends),
             energy_ws={Quantity.ACTIVE: energy},
-            pulse_s=self._pulses(energy, ends),
+            pulse_s=pulse_instants(energy, ends, self._pulse_ws),
             pulse_ws=self._pulse_ws,
             pulse_resolution_s=1.0 / rate_hz,
             runs_evenly=not self._turns,
@@ -132,14 +132,6 @@ class PrincipleMeter:
             return True
         before = turned - energies[-1]
         return turned // self._pulse_ws > before // self._pulse_ws
-
-    def _pulses(self, energy: F64, ends: F64) -> F64:
-        """Instants at which the register passes whole pulses, evenly within a part."""
-        total = np.concatenate((np.zeros(1), np.cumsum(energy)))
-        if not bool(np.all(energy > 0)):
-            return np.empty(0)
-        marks = self._pulse_ws * np.arange(1, int(total[-1] // self._pulse_ws) + 1)
-        return np.asarray(np.interp(marks, total, ends))
 
 
 def typical_meter(principle: Principle, rating: Rating, rate_hz: float = _USUAL_RATE_HZ) -> PrincipleMeter:

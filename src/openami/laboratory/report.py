@@ -92,9 +92,11 @@ def figure_text(value: float | None, unit: str, sign: str = "") -> str:
     if value is None:
         return "\u2013"
     short = unit.split(" ")[0]
-    text = f"{value:.4f}" if short.startswith("%") or not short else f"{value:g}"
+    text = f"{value:.5f}" if short.startswith("%") or not short else f"{value:.4g}"
     if sign:
         text = f"{sign}{value:.4g}"
+    elif float(text) == 0:
+        text = text.removeprefix("-")
     return f"{text} {short}".strip().replace("-", "\u2212")
 
 

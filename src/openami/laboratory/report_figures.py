@@ -102,7 +102,11 @@ def _over_current(
         Axis(translate("current / A"), "log"),
         Axis(translate("error / %")),
         _curves(groups),
-        (_limits(widest, translate("limits")),),
+        (
+            _limits(
+                widest, translate("limits of {factor}", factor=next(n for n in groups if groups[n] is widest))
+            ),
+        ),
     )
 
 

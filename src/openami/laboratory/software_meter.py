@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from openami.laboratory.conditions import Quantity
-from openami.laboratory.device_under_test import Exposure, Observation
+from openami.laboratory.device_under_test import Exposure, Observation, pulse_instants
 from openami.meter.model import MeterModel
 from openami.metrology.energy.energy_path import EnergyPath
 from openami.metrology.energy.registers import Register, SumMode
@@ -29,6 +29,7 @@ from openami.metrology.front_end.front_end import FrontEnd, FrontEndParameters
 from openami.quantities.errors import MeteringError
 
 _WS_PER_MWH: Final = 3.6
+_WS_PER_KWH: Final = 3.6e6
 _WIDEST_BITS: Final = 24
 _SEED_STEP: Final = 1_000_003
 _SETTLING_S: Final = 2.0
@@ -99,6 +100,7 @@ class SoftwareMeter:
         front_end = FrontEnd(self.parameters)
         # sample k stands for the time from k - 1/2 to k + 1/2
         instants = [float(front_end.instant_s(1) * (2 * reading.position - 1) / 2) for reading in chosen]
+        pulse_ws = _WS_PER_KWH / self.model.registration.constant_imp_per_kwh
         unit_ws = _WS_PER_MWH / self._energy.unit_count
         energy = {
             quantity: unit_ws
@@ -111,6 +113,9 @@ class SoftwareMeter:
             part_s=np.diff(instants),
             energy_ws=energy,
             resolution_ws=unit_ws,
+            pulse_s=pulse_instants(energy[Quantity.ACTIVE], np.array(instants), pulse_ws),
+            pulse_ws=pulse_ws,
+            pulse_resolution_s=1.0 / self.parameters.rate_hz,
             flagged_parts=sum(reading.doubtful for reading in inside),
         )
 
