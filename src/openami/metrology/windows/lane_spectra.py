@@ -64,13 +64,11 @@ class LaneSpectra:
         self._points = points
         self._longest = longest
         self._phases, self._currents = u_scale.size, i_scale.size
-        scale = np.zeros(CHANNELS)
-        scale[: self._phases + self._currents] = np.concatenate((u_scale, i_scale)) / (np.sqrt(2.0) * points)
-        self._scale = np.tile(scale.astype(np.float32), LANES // CHANNELS)
+        self._scale = lane_scale(u_scale, i_scale, points)
         self._transform = transform(points)
-        self._rows = _aligned((longest + TAPS + 2 * LANES) * CHANNELS)
-        self._x = _aligned(points * LANES)
-        self._y = _aligned(points * LANES)
+        self._rows = aligned(rows_needed(longest) * CHANNELS)
+        self._x = aligned(points * LANES)
+        self._y = aligned(points * LANES)
 
     def __call__(self, u: Samples, i: Samples, sample: I64, fraction: F64, length: F64) -> tuple[C64, C64]:
         """Rms phasors, complex64 (w, phases, points / 2) and (w, currents, points / 2).
@@ -107,12 +105,24 @@ def lane_table() -> F32:
     """The kernel's weights, float32, a row of sixteen a phase (six of them zero), flat."""
     table = np.zeros((PHASES + 1, LANES), np.float32)
     table[:, :TAPS] = kernel_table()
-    aligned = _aligned(table.size)
-    aligned[:] = table.ravel()
-    return aligned
+    flat = aligned(table.size)
+    flat[:] = table.ravel()
+    return flat
 
 
-def _aligned(size: int) -> F32:
+def lane_scale(u_scale: F64, i_scale: F64, points: int) -> F32:
+    """What takes twice a sum over points to rms V and A, float32 (16,), by lane."""
+    scale = np.zeros(CHANNELS)
+    scale[: u_scale.size + i_scale.size] = np.concatenate((u_scale, i_scale)) / (np.sqrt(2.0) * points)
+    return np.tile(scale.astype(np.float32), LANES // CHANNELS)
+
+
+def rows_needed(longest: int) -> int:
+    """Rows that `interleave` writes for a window of so many samples, at most."""
+    return longest + TAPS + 2 * LANES
+
+
+def aligned(size: int) -> F32:
     """Float32 at a multiple of 64 bytes: no value of sixteen lies across two cache lines."""
     buffer = np.empty(size + LANES, np.float32)
     offset = (-buffer.ctypes.data // buffer.itemsize) % LANES
@@ -120,7 +130,7 @@ def _aligned(size: int) -> F32:
 
 
 @njit(cache=True, nogil=True)
-def _interleave(
+def interleave(
     u: Samples, i: Samples, first: int, rows: int, out: F32
 ) -> None:  # pragma: no cover - compiled
     """Rows of eight channels, voltages before currents; lanes without a channel repeat the last current."""
@@ -142,9 +152,7 @@ def _interleave(
 
 
 @njit(cache=True, nogil=True)
-def _places(
-    fraction: float, step: float, row: I64, at: I64, part: F32
-) -> None:  # pragma: no cover - compiled
+def places(fraction: float, step: float, row: I64, at: I64, part: F32) -> None:  # pragma: no cover - compiled
     """Where each point lies: first sample's place in the lanes, row of the table, rest between rows."""
     for point in range(row.size):
         place = fraction + step * point
@@ -157,7 +165,7 @@ def _places(
 
 
 @njit(cache=True, nogil=True)
-def _resample_lanes(
+def resample_lanes(
     x: F32, row: I64, at: I64, part: F32, table: F32, half: int, out: F32
 ) -> None:  # pragma: no cover - compiled
     """Points of one window from interleaved samples; a value holds two taps of eight channels."""
@@ -188,7 +196,7 @@ def _bin(z: F32, k: int, plan: Transform, factor: Value) -> Complex:  # pragma: 
 
 
 @njit(cache=True, nogil=True)
-def _bins(
+def bins_of_lanes(
     z: F32, plan: Transform, first: F32, second: F32, scale: F32, block: F32, window: int, both: int,
     phases: int, currents: int, u_bins: F32, i_bins: F32,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
@@ -231,12 +239,11 @@ def _lane_spectra(
         both = min(2, sample.size - window)
         for half in range(2):
             one = window + min(half, both - 1)
-            needed = int(fraction[one] + length[one]) + TAPS + 1
-            _interleave(u, i, sample[one] - BEFORE, (needed + LANES - 1) // LANES * LANES, rows)
-            _places(fraction[one], length[one] / points, row, at, part)
-            _resample_lanes(rows, row, at, part, table, half, x)
+            interleave(u, i, sample[one] - BEFORE, fraction[one] + length[one], rows)
+            places(fraction[one], length[one] / points, row, at, part)
+            resample_lanes(rows, row, at, part, table, half, x)
         z = transform_lanes(x, y, plan)
-        _bins(
+        bins_of_lanes(
             z, plan, inverse[window], inverse[window + both - 1], scale, block, window, both, u.shape[0],
             i.shape[0], u_bins, i_bins,
         )  # fmt: skip

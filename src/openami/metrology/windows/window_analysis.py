@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from openami.metrology.windows.cycle_folding import FoldedSpectra
 from openami.metrology.windows.fractional_sums import STENCIL, window_sums
 from openami.metrology.windows.frequency import LOWEST_HZ, probes
 from openami.metrology.windows.history import History
@@ -56,6 +57,15 @@ class Spectra(Protocol):
         ...
 
 
+class Detail(Enum):
+    """What a spectrum holds."""
+
+    BINS = "bins"
+    """Every bin: harmonics and what lies between them."""
+    HARMONICS = "harmonics"
+    """Harmonics only, by folding cycles, in single precision."""
+
+
 class Precision(Enum):
     """Arithmetic of the spectra; rms values, power and edges are in double precision always."""
 
@@ -73,6 +83,8 @@ class WindowColumns:
     ----------
     rate_hz, cycles:
         Sampling rate; cycles of a window.
+    bins_per_harmonic:
+        Bins from one harmonic to the next: ``cycles``, or 1 when only harmonics were asked for.
     start, end:
         float64 (w,), absolute real-valued sample positions.
     f_hz:
@@ -87,13 +99,14 @@ class WindowColumns:
         float64 (w, p), mean of u * i.
     u_bins, i_bins:
         complex (w, p, bins) and (w, c, bins), rms phasors (cosine convention, phase at the window's start);
-        bin k at ``k * f_hz / cycles``, bin 0 the mean. Zero from ``valid_bins`` on.
+        bin k at ``k * f_hz / bins_per_harmonic``, bin 0 the mean. Zero from ``valid_bins`` on.
     valid_bins:
         int64 (w,), how many bins from 0 on lie below 0.45 of the sampling rate.
     """
 
     rate_hz: float
     cycles: int
+    bins_per_harmonic: int
     start: F64
     end: F64
     f_hz: F64
@@ -166,7 +179,7 @@ def analyse(
     scales = _scales(u_scale, u.shape[0], "u_scale"), _scales(i_scale, i.shape[0], "i_scale")
     longest = int(np.ceil(windows.length.max(initial=0.0)))
     return _analyse(
-        np.ascontiguousarray(u), np.ascontiguousarray(i), 0, windows, float(rate_hz), cycles,
+        np.ascontiguousarray(u), np.ascontiguousarray(i), 0, windows, float(rate_hz), cycles, cycles,
         _spectra(precision, _points(points, cycles), longest, *scales), *scales,
     )  # fmt: skip
 
@@ -188,7 +201,9 @@ class WindowStream:
     u_scale, i_scale:
         V and A a unit of the samples, one for all channels or one a channel.
     points:
-        As in `analyse`.
+        As in `analyse`; without effect on harmonics only.
+    detail:
+        What spectra hold.
     precision:
         Arithmetic of the spectra.
     least_u_v:
@@ -196,7 +211,7 @@ class WindowStream:
 
     Notes
     -----
-    A window is given out once its edge can be probed: `latency` samples, some seven cycles, behind its end.
+    A window is given out once its edge can be probed: `latency` samples, some five cycles, behind its end.
     The first window starts at the first rising zero crossing of the reference that can be probed, some four
     cycles after the first sample.
     """
@@ -211,6 +226,7 @@ class WindowStream:
         u_scale: npt.ArrayLike = 1.0,
         i_scale: npt.ArrayLike = 1.0,
         points: int | None = None,
+        detail: Detail = Detail.BINS,
         precision: Precision = Precision.SINGLE,
         least_u_v: float = 3.0,
     ) -> None:
@@ -236,7 +252,12 @@ class WindowStream:
         self._u, self._i = self._histories(np.dtype(np.int32))
         self._reach = reach(self._probes) + EDGE_SAMPLES
         longest = int(self.cycles * self._probes.rate_hz / LOWEST_HZ * 1.1) + self._probes.hop
-        self._spectra = _spectra(precision, self.points, longest, self._u_scale, self._i_scale)
+        self._bins_per_harmonic = self.cycles if detail is Detail.BINS else 1
+        self._spectra: Spectra
+        if detail is Detail.HARMONICS:
+            self._spectra = FoldedSpectra(self.cycles, longest, self._u_scale, self._i_scale)
+        else:
+            self._spectra = _spectra(precision, self.points, longest, self._u_scale, self._i_scale)
 
     @property
     def latency(self) -> int:
@@ -268,6 +289,7 @@ class WindowStream:
         found = self._windows()
         columns = _analyse(
             self._u.rows, self._i.rows, self._u.first, found, self._probes.rate_hz, self.cycles,
+            self._bins_per_harmonic,
             self._spectra, self._u_scale, self._i_scale,
         )  # fmt: skip
         if self._sequence is not None:
@@ -339,6 +361,7 @@ def _analyse(
     windows: Spans,
     rate_hz: float,
     cycles: int,
+    bins_per_harmonic: int,
     spectra: Spectra,
     u_scale: F64,
     i_scale: F64,
@@ -356,6 +379,7 @@ def _analyse(
     return WindowColumns(
         rate_hz=rate_hz,
         cycles=cycles,
+        bins_per_harmonic=bins_per_harmonic,
         start=start,
         end=start + windows.length,
         f_hz=cycles * rate_hz / windows.length,
@@ -366,7 +390,7 @@ def _analyse(
         p_w=product * (u_scale * i_scale[:phases]),
         u_bins=u_bins,
         i_bins=i_bins,
-        valid_bins=valid_bins(1.0 / windows.length, u_bins.shape[2]),
+        valid_bins=valid_bins(cycles / bins_per_harmonic / windows.length, u_bins.shape[2]),
     )
 
 

@@ -239,7 +239,8 @@ def _fine_end(
 @njit(cache=True, nogil=True)
 def _spans(
     u: Samples, size: int, first: int, sample: int, fraction: float, known_hz: float, pending: int,
-    cycles: int, threshold: F64, tick_sample: I64, tick_fraction: F64, kernels: Probes, integers: I64, reals: F64,
+    cycles: int, threshold: F64, tick_sample: I64, tick_fraction: F64, kernels: Probes, integers: I64,
+    reals: F64,
 ) -> tuple[int, int, float, float, int]:  # pragma: no cover - compiled  # fmt: skip
     phases = u.shape[0]
     hop = kernels.hop
