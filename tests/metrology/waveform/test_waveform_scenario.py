@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,27 @@ def test_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_scenario(path)
     path.write_text(PLAIN, encoding="utf-8")
     assert read_scenario(path) == scenario_from_toml(PLAIN)
+
+
+def test_the_page_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "stations" / "waveform-generator.md").read_text(
+        encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```(toml|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python", "python", "toml", "python"]
+    Path("evening.toml").write_text(blocks[2][1], encoding="utf-8")
+    world: dict[str, object] = {}
+    for kind, block in blocks:
+        if kind == "python":
+            exec(compile(block, "page", "exec"), world)
+    assert scenario_from_toml(str(world["text"])) == world["scenario"]
+    # What is commented out on the page is a key as well.
+    text = re.sub(r"^gate = .*$|phase_jump_deg = -10.0, ", "", blocks[2][1], flags=re.MULTILINE)
+    uncommented = scenario_from_toml(re.sub(r"^# ", "", text, flags=re.MULTILINE))
+    assert uncommented.waveform == "quadriform"
+    assert uncommented.frequency is not None
+    assert uncommented.voltage.phase_deg == (0.0, -121.0, 119.0)
 
 
 reals = st.floats(-1e6, 1e6)
