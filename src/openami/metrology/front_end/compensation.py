@@ -159,37 +159,35 @@ class RealisedFilter:
 def realise(
     settings: CompensationSettings, correction: ChannelCorrection, load: float, temperature_c: float
 ) -> RealisedFilter:
-    """The filter that undoes a channel at a load and a temperature, exact at the nominal frequency.
+    """The filter that undoes a channel at a load and a temperature; its gain is exact at nominal frequency.
 
     Raises
     ------
     MeteringError
         The advance is more than `LARGEST_SHIFT` samples.
     """
-    gain, advance_s, corner_hz = correction.at(load, temperature_c)
+    _, advance_s, corner_hz = correction.at(load, temperature_c)
     decay = math.exp(-2.0 * math.pi * settings.leak_hz / settings.rate_hz)
     integral = 2.0 * math.pi * corner_hz / settings.rate_hz
     nominal = np.array([settings.nominal_hz / settings.rate_hz])
-
-    def filtered(gain: float, advance_s: float) -> RealisedFilter:
-        advance = advance_s * settings.rate_hz
-        shift = math.floor(advance + 0.5)
-        if abs(shift) > LARGEST_SHIFT:
-            raise MeteringError(
-                f"an advance of {advance_s:g} s is {advance:.1f} samples", expected=f"within ±{LARGEST_SHIFT}"
-            )
-        taps = interpolator(advance - shift, settings.half_width)
-        if math.isfinite(correction.pole_hz):
-            slope = differentiator(advance - shift, settings.half_width)
-            taps = taps + slope * (settings.rate_hz / (2.0 * math.pi * correction.pole_hz))
-        return RealisedFilter(shift, gain * taps, integral, decay)
-
-    # the leak and the trapezoids of the integral, and the ripple of the taps, are made up for at nominal
-    first = filtered(gain, advance_s)
-    wanted = correction.response(settings.nominal_hz, load, temperature_c)
-    rest = complex((wanted / first.response(nominal))[0])
-    turned_s = math.atan2(rest.imag, rest.real) / (2.0 * math.pi * settings.nominal_hz)
-    return filtered(gain * abs(rest), advance_s + turned_s)
+    # What leak and trapezoids of the integral do is made up for at nominal. What the ripple of the taps does
+    # to the angle there is left alone: a delay that undid it would grow with frequency.
+    plain = RealisedFilter(0, np.ones(1), integral, decay).response(nominal)[0]
+    rest = complex((1.0 + corner_hz / (1j * settings.nominal_hz)) / plain)
+    advance_s += math.atan2(rest.imag, rest.real) / (2.0 * math.pi * settings.nominal_hz)
+    advance = advance_s * settings.rate_hz
+    shift = math.floor(advance + 0.5)
+    if abs(shift) > LARGEST_SHIFT:
+        raise MeteringError(
+            f"an advance of {advance_s:g} s is {advance:.1f} samples", expected=f"within ±{LARGEST_SHIFT}"
+        )
+    taps = interpolator(advance - shift, settings.half_width)
+    if math.isfinite(correction.pole_hz):
+        slope = differentiator(advance - shift, settings.half_width)
+        taps = taps + slope * (settings.rate_hz / (2.0 * math.pi * correction.pole_hz))
+    shown = abs(RealisedFilter(shift, taps, integral, decay).response(nominal)[0])
+    wanted = abs(correction.response(settings.nominal_hz, load, temperature_c))
+    return RealisedFilter(shift, taps * (wanted / float(shown)), integral, decay)
 
 
 class DynamicCompensation:
@@ -220,7 +218,8 @@ class DynamicCompensation:
         self._temperature_c = math.nan
         self._measured_temperature_c = math.nan
         self._window = -1
-        self._filters: tuple[RealisedFilter, ...] = ()
+        self._numbers: list[tuple[float, float, float]] = [(math.nan,) * 3] * channels
+        self._filters = [RealisedFilter(0, np.zeros(1), 0.0, 0.0)] * channels
         self._integrals: F64 = np.zeros((channels, _INTEGRAL_STATES))
 
     @property
@@ -348,14 +347,17 @@ class DynamicCompensation:
         if self._kept.shape[1] != min(self._fed, 2 * settings.reach):
             raise MeteringError(f"a snapshot of {len(snapshot)} bytes is cut", expected="all of it")
         if self._window >= 0:
-            self._filters = self._realised()
+            self._look_up()
         return self
 
-    def _realised(self) -> tuple[RealisedFilter, ...]:
-        return tuple(
-            realise(self.settings, correction, float(load), self._temperature_c)
-            for correction, load in zip(self._corrections, self._loads, strict=True)
-        )
+    def _look_up(self) -> None:
+        """Filters of the running window; those whose numbers have not changed are kept."""
+        for channel, correction in enumerate(self._corrections):
+            load = float(self._loads[channel])
+            numbers = correction.at(load, self._temperature_c)
+            if numbers != self._numbers[channel]:
+                self._numbers[channel] = numbers
+                self._filters[channel] = realise(self.settings, correction, load, self._temperature_c)
 
     def _advance(self, counts: I32, out: I32, done: int, first: int, saturated: I64) -> int:
         """Take samples of one input window in; fill ``out`` from ``done`` on; returns how far it is full."""
@@ -370,7 +372,7 @@ class DynamicCompensation:
                 self._window = position // window
                 self._loads = self._measured_loads
                 self._temperature_c = self._measured_temperature_c
-                self._filters = self._realised()
+                self._look_up()
             length = min((self._window + 1) * window, self._fed - reach) - position
             for channel, (realised, correction) in enumerate(
                 zip(self._filters, self._corrections, strict=True)
