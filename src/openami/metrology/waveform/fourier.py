@@ -34,6 +34,8 @@ class FourierSeries:
 def fourier_series(signal: Signal, frequency_hz: float, orders: int) -> FourierSeries:
     """Fourier series of a periodic signal: constant part and the harmonics 1 to ``orders``.
 
+    A harmonic that is zero within the bound of its own error is zero.
+
     Parameters
     ----------
     signal:
@@ -114,13 +116,13 @@ def _coefficient(signal: Signal, basic_hz: float, frequency_hz: float) -> Tone:
     period = 1 / Fraction(basic_hz)
     pieces = signal.pieces(0, period)
     # Over one period both projections have the rms of their part as value.
-    parts = [
-        product_integral(pieces, Tone(frequency_hz, 1.0, phase).pieces(0, period)).value * basic_hz
-        for phase in (0.0, 90.0)
-    ]
-    return Tone(
-        frequency_hz, float(np.hypot(parts[0], parts[1])), float(np.degrees(np.arctan2(parts[1], parts[0])))
+    sine, cosine = (
+        product_integral(pieces, Tone(frequency_hz, 1.0, phase).pieces(0, period)) for phase in (0.0, 90.0)
     )
+    rms = float(np.hypot(sine.value, cosine.value))
+    if rms <= sine.uncertainty + cosine.uncertainty:
+        return Tone(frequency_hz, 0.0)
+    return Tone(frequency_hz, rms * basic_hz, float(np.degrees(np.arctan2(cosine.value, sine.value))))
 
 
 def _check_periodic(signal: Signal, basic_hz: float) -> None:

@@ -172,14 +172,14 @@ class Tones(Signal):
         for tone in self.tones:
             if tone.frequency_hz == 0:
                 out += tone.rms
-            else:
+            elif tone.rms != 0:
                 add_sinusoid(out, instants, tone.frequency_hz, tone.peak, tone.phase_turn)
         return out
 
     def _rows(self, origin_s: Fraction, length_s: float) -> Pieces:
         constants = [self.dc] if self.dc else []
         constants += [tone.rms for tone in self.tones if tone.frequency_hz == 0]
-        alternating = [tone for tone in self.tones if tone.frequency_hz]
+        alternating = [tone for tone in self.tones if tone.frequency_hz and tone.rms]
         phases = [
             float((Fraction(tone.frequency_hz) * origin_s + tone.phase_turn) % 1) for tone in alternating
         ]
