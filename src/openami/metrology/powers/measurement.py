@@ -37,7 +37,7 @@ from openami.metrology.powers.three_phase import (
 )
 from openami.metrology.recording.recording import Recording
 from openami.metrology.windows.spectrum import harmonics, subgroups, total_distortion
-from openami.metrology.windows.window_analysis import WindowColumns, WindowStream
+from openami.metrology.windows.window_analysis import Precision, WindowColumns, WindowStream
 from openami.metrology.windows.window_edges import NOMINAL_CYCLES, WindowFlag
 from openami.quantities.errors import MeteringError
 
@@ -236,6 +236,7 @@ class _Meter:
                 self._phase_count,
                 neutral=int(self._neutral),
                 points=window_points(self._cycles * self._rate_hz / LOWEST_HZ, self._cycles),
+                precision=Precision.DOUBLE,
             )
         self._begin = self._position = first.first_sample
         self._present = 0

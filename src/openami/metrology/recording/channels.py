@@ -202,8 +202,11 @@ def _by_position(channels: Sequence[Channel], text: str, groups: dict[str, list[
     for name, _, index in placed:
         groups[name].append(Pick(index))
     names = [item for item in items if item != "-"]
-    if len(set(names)) < len(names):
-        raise FormatError("a phase is named twice", where="--channels", expected=_wanted(channels))
+    phases = {name: {item[1:] for item in names if item[0] == name} for name in groups}
+    if len(set(names)) < len(names) or (phases["i"] and phases["i"] != phases["u"]):
+        raise FormatError(
+            f"{text!r} has no current for every voltage", where="--channels", expected=_wanted(channels)
+        )
 
 
 def _pick(channels: Sequence[Channel], item: str) -> Pick:
