@@ -124,10 +124,9 @@ class FrequencyRamp(Signal):
             if begin >= length_s or end <= 0:
                 continue
             first = max(begin, 0.0)
-            # Phases of the tones at the stretched time of the section's beginning.
-            d = max(Fraction(stretch.start_s), origin_s) - Fraction(stretch.start_s)
-            if begin == -np.inf:
-                d = origin_s - Fraction(stretch.start_s)
+            # Phases are those of the tones at the stretched time of the section's beginning, exact.
+            start = origin_s if begin == -np.inf else max(stretch.start_s, origin_s)
+            d = start - stretch.start_s
             ratio = stretch.ratio + stretch.slope_per_s * d
             stretched = stretch.value_s + stretch.ratio * d + stretch.slope_per_s * d * d / 2
             rows = self.inner._rows(stretched, min(end, length_s) - first)
