@@ -10,6 +10,7 @@ declares, and an archive's member is decompressed block by block.
 from __future__ import annotations
 
 import ast
+import errno
 import lzma
 import struct
 import zipfile
@@ -335,15 +336,22 @@ def _faults_of(path: Path) -> Iterator[None]:
         lzma.LZMAError,
         struct.error,
         EOFError,
-        UnicodeDecodeError,
+        ValueError,
     ) as error:
-        raise FormatError(
-            f"the archive is broken: {error or 'it ends too early'}",
-            where=str(path),
-            expected="a whole file, as numpy.savez writes it",
-        ) from error
+        raise _broken(path, str(error) or "it ends too early") from error
+    except OSError as error:
+        # A directory that points before the file; every other fault of the system is the caller's to hear of.
+        if error.errno != errno.EINVAL:
+            raise
+        raise _broken(path, "its directory points outside the file") from error
     except (NotImplementedError, RuntimeError) as error:
         # zipfile says so of an unknown compression and of a password.
         raise FormatError(
             f"the archive cannot be read: {error}", where=str(path), expected="no password, deflate or stored"
         ) from error
+
+
+def _broken(path: Path, how: str) -> FormatError:
+    return FormatError(
+        f"the archive is broken: {how}", where=str(path), expected="a whole file, as numpy.savez writes it"
+    )

@@ -25,8 +25,8 @@ from openami.metrology.recording.recording import F64, Mask, Recording
 from openami.metrology.recording.wav import open_wav
 from openami.quantities.errors import FormatError
 
-_MOST_MISSING = 50_000_000
-"""Missing samples that are stood in for when a whole waveform is read at once: an hour at 12.8 kHz."""
+_MOST_MISSING = 5_000_000
+"""Missing samples that are stood in for when a whole waveform is read at once: six minutes at 12.8 kHz."""
 
 BLOCK_SAMPLES = 65_536
 """Samples of a block: 3 MB for six channels."""
@@ -128,7 +128,7 @@ class RecordedWaveform:
         Raises
         ------
         FormatError
-            As of `blocks`; the file holds no sample, or more are missing than an hour of them.
+            As of `blocks`; the file holds no sample, or more are missing than can be stood in for.
         """
         parts = list(self.blocks())
         if not parts:
@@ -137,7 +137,9 @@ class RecordedWaveform:
         missing = end - first - sum(part.samples for part in parts)
         if missing > _MOST_MISSING:
             raise FormatError(
-                f"{missing} samples are missing", where=str(self.file.paths[-1]), expected="a recording with less gaps"
+                f"{missing} samples are missing",
+                where=str(self.file.paths[-1]),
+                expected="a recording with less gaps",
             )
         rows = len(self.selection.picks)
         values = np.full((rows, end - first), np.nan)
