@@ -25,6 +25,7 @@ commands = typer.Typer(
     help="Test meters against their accuracy class.\n\nExample: ami laboratory test --model ct_02s"
 )
 
+QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer points of each range.")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write the report as one HTML page.")]
 LanguageOption = Annotated[str, typer.Option("--language", help="Language of the report: en or zh.")]
 
@@ -46,7 +47,7 @@ def verify(
             "--standard", help="62053-21, 62053-22, R46 or MID (EN 50470-3); by the class when left out."
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer points of each range.")] = False,
+    quick: QuickOption = False,
     seed: Annotated[int, typer.Option(help="Of the noise of the device.", min=1)] = 1,
     report: ReportOption = None,
     language: LanguageOption = "en",
@@ -62,7 +63,7 @@ def verify(
     """
     translator(language)
     chosen = meter_model(model)
-    plan = plan_of(chosen, class_name=class_name, standard=standard, size=Size.QUICK if quick else Size.FULL)
+    plan = plan_of(chosen, class_name=class_name, standard=standard, size=_size(quick))
     with progress(f"testing {chosen.name}") as advance:
         done = run(plan, device_source(chosen, seed), progress=advance)
     document = report_document(done, tested_at=datetime.now(UTC), seed=seed)
@@ -78,6 +79,7 @@ def verify(
 
 @commands.command("evolution")
 def evolution_command(
+    quick: QuickOption = False,
     report: ReportOption = None,
     language: LanguageOption = "en",
     json: JsonOption = False,
@@ -88,7 +90,7 @@ def evolution_command(
     """
     translator(language)
     with progress("measuring the principles") as advance:
-        measured = evolution(advance)
+        measured = evolution(_size(quick), advance)
     document = evolution_document(measured, tested_at=datetime.now(UTC))
     if report is not None:
         _write(report, evolution_page(measured, document, language))
@@ -122,6 +124,10 @@ def models_command(json: JsonOption = False) -> None:
         ("model", "what it is", "class", "standard", "generation"),
         [(row["name"], row["title"], row["class"], row["standard"], row["generation"]) for row in facts],
     )
+
+
+def _size(quick: bool) -> Size:
+    return Size.QUICK if quick else Size.FULL
 
 
 def _show(document: Document) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from openami.laboratory.conditions import Condition, Quantity
-from openami.laboratory.limit_tables import Source
+from openami.laboratory.limit_tables import Basis, Source
 
 
 class Law(StrEnum):
@@ -43,6 +43,10 @@ class Kind(StrEnum):
     STANDARD = "standard"
     GOAL = "goal"
     INFORMATION = "information"
+
+
+NO_LIMIT = Source(Basis.OWN, "no limit; for information")
+"""Source of what is measured without a limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Final
 from markupsafe import Markup
 
 from openami.laboratory.conditions import Condition, Quantity, WaveformName, angle_of
+from openami.laboratory.current_range import Size
 from openami.laboratory.figure import Axis, Band, Curve, CurvePlot
 from openami.laboratory.identification import software_identification
 from openami.laboratory.measurement import measure
@@ -29,7 +30,10 @@ from openami.metrology.front_end.measuring_principle import SOURCE
 RATING: Final = Rating(1, "direct", 230.0, 0.025, 0.25, 0.5, 5.0, 20.0)
 """Rating of all four."""
 
-CURRENTS_A: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0)
+CURRENTS_A: Final = {
+    Size.FULL: (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0),
+    Size.QUICK: (0.5, 5.0, 20.0),
+}
 
 LOADS: Final = (
     ("sine", WaveformName.SINE, "1"),
@@ -42,6 +46,10 @@ LOADS: Final = (
 """Loads of the page: name, waveform, power factor."""
 
 _LIMIT_PCT: Final = 2.0
+_MOST_Y: Final = 6.0
+"""A meter that fails altogether (a saturated transformer) leaves the axis."""
+
+_ORDER: Final = (Principle.FERRARIS, Principle.TIME_DIVISION, Principle.HALL, Principle.DIGITAL)
 _MEASURE_S: Final = 4
 _SETTING_POINT: Final = Condition(5.0, 0.0, "1", 50.0, measure_s=_MEASURE_S)
 
@@ -91,15 +99,18 @@ class Evolution:
     influences: tuple[Influence, ...]
 
 
-def evolution(progress: Callable[[int, int], None] | None = None) -> Evolution:
+def evolution(size: Size = Size.FULL, progress: Callable[[int, int], None] | None = None) -> Evolution:
     """Measure the four principles.
 
     Parameters
     ----------
+    size:
+        How many currents.
     progress:
         Called with measurements done and measurements in all.
     """
-    total = len(Principle) * (len(LOADS) * len(CURRENTS_A) + len(_INFLUENCES) + 1)
+    currents_a = CURRENTS_A[size]
+    total = len(Principle) * (len(LOADS) * len(currents_a) + len(_INFLUENCES) + 1)
     done = 0
     lines: list[Line] = []
     influences: list[Influence] = []
@@ -120,13 +131,13 @@ def evolution(progress: Callable[[int, int], None] | None = None) -> Evolution:
                     meter,
                     Condition(a, angle_of(factor), factor, 50.0, waveform=waveform, measure_s=_MEASURE_S),
                 )
-                for a in CURRENTS_A
+                for a in currents_a
             ]
             lines.append(
                 Line(
                     principle,
                     name,
-                    CURRENTS_A,
+                    currents_a,
                     tuple(error for error, _ in points),
                     tuple(uncertainty for _, uncertainty in points),
                 )
@@ -137,9 +148,6 @@ def evolution(progress: Callable[[int, int], None] | None = None) -> Evolution:
             for name, condition in _INFLUENCES
         ]
     return Evolution(tuple(lines), tuple(influences))
-
-
-_ORDER: Final = (Principle.FERRARIS, Principle.TIME_DIVISION, Principle.HALL, Principle.DIGITAL)
 
 
 def evolution_document(measured: Evolution, *, tested_at: datetime) -> Document:
@@ -196,7 +204,7 @@ def evolution_page(measured: Evolution, document: Document, language: str = "en"
         tables=tables,
         influences=influences,
         principles=[principle.value for principle in _ORDER],
-        currents=CURRENTS_A,
+        currents=measured.lines[0].current_a,
         statement=STATEMENT,
     )
 
@@ -209,10 +217,6 @@ def _plot(name: str, lines: list[Line], translate: Translate) -> CurvePlot:
         Axis(translate("current / A"), "log"),
         Axis(translate("error / %")),
         [Curve(translate(line.principle.value), line.current_a, line.error_pct) for line in lines],
-        (Band("±2 %", (CURRENTS_A[0], CURRENTS_A[-1]), (-_LIMIT_PCT,), (_LIMIT_PCT,)),),
+        (Band("±2 %", (lines[0].current_a[0], lines[0].current_a[-1]), (-_LIMIT_PCT,), (_LIMIT_PCT,)),),
         most_y=_MOST_Y,
     )
-
-
-_MOST_Y: Final = 6.0
-"""A meter that fails altogether (a saturated transformer) leaves the axis."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from openami.laboratory.checks import Check, Kind, Law
+from openami.laboratory.checks import NO_LIMIT, Check, Kind, Law
 from openami.laboratory.conditions import Condition, Quantity, WaveformName
 from openami.laboratory.current_range import Size, candidates_a
 from openami.laboratory.intrinsic_tests import condition_at, reactive_condition_at
@@ -29,7 +29,6 @@ _REACTIVE: Final = {
 }
 _APPARENT: Final = {Size.FULL: ("1", "0.5L", "0.5C", "0.25L", "-1"), Size.QUICK: ("1", "0.25L")}
 _PART_OF_TOTAL: Final = Source(Basis.OWN, "class index, as a part of the total active energy")
-_NO_LIMIT: Final = Source(Basis.OWN, "no limit; for information")
 _UNLIMITED: Final = float("inf")
 _VERY_LOW: Final = ("0.01L", "0.01C")
 _INTRINSIC: Final = frozenset({"intrinsic_error", "single_phase_load"})
@@ -57,7 +56,7 @@ def goal_checks(limits: ClassLimits, model: MeterModel, size: Size) -> Iterator[
         limit = wanted.very_low_power_factor_pct
         yield from _goals("very_low_power_factor", Quantity.ACTIVE, low, limit, wanted.source)
     else:
-        for check in _goals("very_low_power_factor", Quantity.ACTIVE, low, _UNLIMITED, _NO_LIMIT):
+        for check in _goals("very_low_power_factor", Quantity.ACTIVE, low, _UNLIMITED, NO_LIMIT):
             yield replace(check, kind=Kind.INFORMATION)
     if model.principle is not Principle.DIGITAL:
         return

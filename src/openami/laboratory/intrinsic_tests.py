@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from openami.laboratory.checks import Check, Law
+from openami.laboratory.checks import NO_LIMIT, Check, Kind, Law
 from openami.laboratory.conditions import ALL_ELEMENTS, Condition, Quantity, angle_of, angle_of_sine
 from openami.laboratory.current_range import Size, current_a, currents_of, limit_at, ruling_row
 from openami.laboratory.limit_tables import ClassLimits, Load
@@ -85,6 +85,27 @@ def intrinsic_checks(limits: ClassLimits, rating: Rating, size: Size) -> Iterato
                     condition = reactive_condition_at(rating, amperes, f"{factor}{side}")
                     yield Check(
                         "reactive_error", Quantity.REACTIVE, Law.ERROR, (condition,), limit, ruling.source
+                    )
+
+
+def plain_error_checks(limits: ClassLimits, rating: Rating, size: Size) -> Iterator[Check]:
+    """Errors at reference conditions of a class that limits only the composite error: for information."""
+    seen: set[tuple[str, float]] = set()
+    for row in limits.composite:
+        if row.load is not Load.BALANCED:
+            continue
+        for factor in row.factor:
+            for amperes in currents_of(row, rating, limits.base, size):
+                if (factor, amperes) not in seen:
+                    seen.add((factor, amperes))
+                    yield Check(
+                        "intrinsic_error",
+                        Quantity.ACTIVE,
+                        Law.ERROR,
+                        (condition_at(rating, amperes, factor),),
+                        math.inf,
+                        NO_LIMIT,
+                        Kind.INFORMATION,
                     )
 
 

@@ -16,7 +16,7 @@ from openami.laboratory.conditions import Condition
 from openami.laboratory.current_range import Size
 from openami.laboratory.goal_tests import goal_checks, margin_checks
 from openami.laboratory.influence_tests import NOT_COVERED, influence_checks, not_covered
-from openami.laboratory.intrinsic_tests import intrinsic_checks, single_phase_checks
+from openami.laboratory.intrinsic_tests import intrinsic_checks, plain_error_checks, single_phase_checks
 from openami.laboratory.limit_tables import ClassLimits, class_limits, standard_named, standard_of_class
 from openami.laboratory.register_tests import register_checks
 from openami.laboratory.service_life import service_life_checks
@@ -90,6 +90,7 @@ def plan_of(
         reactive = class_limits(model.accuracy.reactive_standard, model.accuracy.reactive)
     checks = [
         *intrinsic_checks(limits, model.rating, size),
+        *plain_error_checks(limits, model.rating, size),
         *single_phase_checks(limits, model.rating, size),
         *(intrinsic_checks(reactive, model.rating, size) if reactive else ()),
         *register_checks(limits, model, size),

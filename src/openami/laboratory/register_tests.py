@@ -6,10 +6,11 @@ that the bench shortens says how long the standard's would be and what was simul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from openami.laboratory.checks import Check, Kind, Law
+from openami.laboratory.checks import NO_LIMIT, Check, Kind, Law
 from openami.laboratory.conditions import Condition, Quantity
 from openami.laboratory.current_range import Size, current_a, limit_at, ruling_row
 from openami.laboratory.intrinsic_tests import condition_at
@@ -44,9 +45,7 @@ def register_checks(limits: ClassLimits, model: MeterModel, size: Size) -> Itera
     amperes, source = starting_current_a(limits, model)
     start = replace(condition_at(rating, amperes, "1"), measure_s=20)
     yield Check("starting", Quantity.ACTIVE, Law.STARTS, (start,), 0.0, source, low=0.0)
-    yield Check(
-        "starting_error", Quantity.ACTIVE, Law.ERROR, (start,), float("inf"), source, Kind.INFORMATION
-    )
+    yield Check("starting_error", Quantity.ACTIVE, Law.ERROR, (start,), math.inf, NO_LIMIT, Kind.INFORMATION)
     if limits.no_load is not None:
         rule = limits.no_load
         idle = Condition(0.0, 0.0, "1", rating.nominal_hz, voltage=rule.voltage, measure_s=_NO_LOAD_S[size])

@@ -6,11 +6,12 @@ they are, by current and power factor.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from openami.laboratory.bench import BenchRun
 from openami.laboratory.checks import Kind, Law
-from openami.laboratory.conditions import Condition, Quantity
+from openami.laboratory.conditions import Condition
 from openami.laboratory.figure import Axis, Band, Bar, Curve, CurvePlot, bar_chart
 from openami.laboratory.summary import summaries
 from openami.laboratory.verdict import Result
@@ -25,7 +26,9 @@ INFLUENCE_LAWS = frozenset({Law.CHANGE, Law.PER_KELVIN})
 
 def error_curves(run: BenchRun, test: str, translate: Translate) -> list[CurvePlot]:
     """Error over current, one figure for unity factor limits and one for the others, of a test."""
-    found = [result for result in run.results if result.check.test == test and _is_standard(result)]
+    found = [result for result in run.results if result.check.test == test and _is_drawn(result)]
+    if test == "combined_error":
+        found = [result for result in found if not result.check.conditions[0].loaded]
     rating = run.plan.model.rating
     plots = []
     for key, chosen in (
@@ -34,15 +37,15 @@ def error_curves(run: BenchRun, test: str, translate: Translate) -> list[CurvePl
     ):
         if chosen:
             plots.append(_over_current(f"{test}-{key}", test, chosen, rating, translate))
-    limits = [result.check.limit for result in found]
+    limits = [result.check.limit for result in found if math.isfinite(result.check.limit)]
     errors = [abs(result.value) for result in found]
-    if found and max(errors) < _ENLARGED_BELOW * min(limits):
+    if limits and max(errors) < _ENLARGED_BELOW * min(limits):
         plots.append(_enlarged(f"{test}-enlarged", found, translate))
     return plots
 
 
 def influence_bars(run: BenchRun, translate: Translate) -> str:
-    """The worst change of each influence quantity in parts of its limit."""
+    """The worst change of each influence quantity in parts of its limit; nothing without any."""
     bars = []
     for item in summaries(run.results, Kind.STANDARD):
         worst = item.worst
@@ -52,6 +55,8 @@ def influence_bars(run: BenchRun, translate: Translate) -> str:
         limit = worst.check.limit if worst.value >= 0 else worst.check.floor
         text = f"{worst.value:+.4f} {unit} ({limit:+g})"
         bars.append(Bar(translate(item.test), worst.share_of_limit, text))
+    if not bars:
+        return ""
     title = translate("Influence quantities: change of error in parts of the limit")
     return bar_chart("influence", title, title, bars, (0.0, 0.5, 1.0))
 
@@ -94,7 +99,10 @@ def _over_current(
     key: str, test: str, results: Sequence[Result], rating: Rating, translate: Translate
 ) -> CurvePlot:
     groups = _by_factor(results)
-    widest = max(groups.values(), key=len)
+    bands: tuple[Band, ...] = ()
+    if all(math.isfinite(result.check.limit) for result in results):
+        factor, widest = max(groups.items(), key=lambda group: len(group[1]))
+        bands = (_limits(widest, translate("limits of {factor}", factor=factor)),)
     return CurvePlot(
         key,
         translate(test),
@@ -102,11 +110,7 @@ def _over_current(
         Axis(translate("current / A"), "log"),
         Axis(translate("error / %")),
         _curves(groups),
-        (
-            _limits(
-                widest, translate("limits of {factor}", factor=next(n for n in groups if groups[n] is widest))
-            ),
-        ),
+        bands,
     )
 
 
@@ -129,6 +133,8 @@ def _by_factor(results: Sequence[Result]) -> dict[str, list[Result]]:
         name = _factor_text(condition.factor)
         if condition.loaded:
             name = f"{condition.elements}, {name}"
+        if result.check.law is Law.COMBINED:
+            name = f"{name}, {result.check.note}"
         groups.setdefault(name, []).append(result)
     return groups
 
@@ -159,9 +165,8 @@ def _current(result: Result) -> float:
     return condition.current_a
 
 
-def _is_standard(result: Result) -> bool:
-    reactive = result.check.quantity is Quantity.REACTIVE
-    return result.check.kind is Kind.STANDARD and (reactive or result.check.quantity is Quantity.ACTIVE)
+def _is_drawn(result: Result) -> bool:
+    return result.check.kind is not Kind.GOAL
 
 
 def _multiple(amperes: float, rating: Rating) -> str:
