@@ -303,12 +303,12 @@ def _voltage_correction(
 ) -> ChannelCorrection:
     """Gain over voltage, its temperature coefficient, pole and offset."""
     plain = (columns.temperature_c == main.temperature_c) & (columns.frequency_hz == main.frequency_hz)
-    load, ratio = _table(columns.u_v, columns.u_ratio, plain & (columns.i_a == main.i_a))
+    applied, ratio = _table(columns.u_v, columns.u_ratio, plain & (columns.i_a == main.i_a))
     pole = abs(1.0 + 1j * main.frequency_hz / pole_hz)
-    nothing = (0.0,) * load.size
+    nothing = (0.0,) * applied.size
     return ChannelCorrection(
         rated=rated,
-        load=_tuple(load / rated),
+        load=_tuple(applied * ratio / rated),
         gain=_tuple(1.0 / ratio / pole),
         advance_s=nothing,
         corner_hz=nothing,
@@ -322,28 +322,31 @@ def _voltage_correction(
 def _current_correction(
     columns: _Columns, main: CalibrationPoint, rated: float, pole_hz: float, u_pole_hz: float
 ) -> ChannelCorrection:
-    """Gain, delay and corner over current, their temperature coefficients, pole and offset."""
+    """Gain, delay and corner over current, their temperature coefficients, pole and offset.
+
+    The load of a table is the one the meter shows before correction: by that it will be looked up.
+    """
     f = main.frequency_hz
     # restoring the poles turns both channels; what is left is a delay and a corner
     restored = np.arctan(columns.frequency_hz / pole_hz) - np.arctan(columns.frequency_hz / u_pole_hz)
     lead = columns.lead_rad + restored
     plain = (columns.temperature_c == main.temperature_c) & (columns.u_v == main.u_v)
     same = plain & (columns.frequency_hz == f)
-    load, ratio = _table(columns.i_a, columns.i_ratio, same)
+    applied, ratio = _table(columns.i_a, columns.i_ratio, same)
     _, lead_over_load = _table(columns.i_a, lead, same)
     lead_per_k = _per_kelvin(columns, main, lead)
     delays = _delay_of_frequencies(columns.frequency_hz, lead, plain & (columns.i_a == main.i_a))
     if delays is None:
-        advance, corner = -lead_over_load / (2.0 * math.pi * f), np.zeros(load.size)
+        advance, corner = -lead_over_load / (2.0 * math.pi * f), np.zeros(applied.size)
         advance_per_k, corner_per_k = -lead_per_k / (2.0 * math.pi * f), 0.0
     else:
-        advance = np.full(load.size, delays)
+        advance = np.full(applied.size, delays)
         corner = f * np.tan(lead_over_load + 2.0 * math.pi * f * delays)
         advance_per_k, corner_per_k = 0.0, f * lead_per_k
     shape = np.abs((1.0 + corner / (1j * f)) * (1.0 + 1j * f / pole_hz))
     return ChannelCorrection(
         rated=rated,
-        load=_tuple(load / rated),
+        load=_tuple(applied * ratio / rated),
         gain=_tuple(1.0 / ratio / shape),
         advance_s=_tuple(advance),
         corner_hz=_tuple(corner),

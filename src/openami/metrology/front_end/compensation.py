@@ -45,8 +45,8 @@ LARGEST_SHIFT = 4
 
 _MAGIC = b"openami compensation 1\n"
 _CYCLES_OF_A_WINDOW = 10
-_INTEGRAL_STATES = 3
-"""Last value, its integral, and the integral of that."""
+_INTEGRAL_STATES = 4
+"""Last value, its integral, the integral of that, and the integral of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class CompensationSettings:
     nominal_hz: float = 50.0
     half_width: int = HALF_WIDTH
     guard_bits: int = 0
-    leak_hz: float = 0.1
+    leak_hz: float = 0.5
 
     def __post_init__(self) -> None:
         lengths = {len(x) for x in (self.u_v_per_count, self.i_a_per_count, self.voltage, self.current)}
@@ -137,22 +137,24 @@ class RealisedFilter:
         float64 (2·half_width + 1,): delay, gain and anti-alias pole.
     integral:
         Factor on the integral (per sample) that restores the lower corner.
-    decay:
-        What the integral keeps from sample to sample; what it forgets is added back by a second one, so
-        that 1/(j2πf) is met to the square of leak over frequency.
+    leak:
+        What the integral forgets, per sample. It is added back by a second and a third one, so that
+        1/(j2πf) is met to the cube of leak over frequency and a constant does not grow without end.
     """
 
     shift: int
     taps: F64
     integral: float
-    decay: float
+    leak: float
 
     def response(self, relative_frequency: F64) -> C128:
         """Complex gain at shares of the sampling rate, without the common delay."""
         f = np.asarray(relative_frequency, np.float64)
         step = np.exp(-2j * np.pi * f)
-        once = 0.5 * (1.0 + step) / (1.0 - self.decay * step)
-        restored = 1.0 + self.integral * (once - math.log(self.decay) * once * once)
+        # 1/(s + leak) with the trapezoidal rule, s = 2 (1 - z) / (1 + z)
+        once = (1.0 + step) / (2.0 * (1.0 - step) + self.leak * (1.0 + step))
+        again = self.leak * once
+        restored = 1.0 + self.integral * once * (1.0 + again + again * again)
         return np.asarray(taps_response(self.taps, f) * np.exp(2j * np.pi * f * self.shift) * restored)
 
 
@@ -167,12 +169,12 @@ def realise(
         The advance is more than `LARGEST_SHIFT` samples.
     """
     _, advance_s, corner_hz = correction.at(load, temperature_c)
-    decay = math.exp(-2.0 * math.pi * settings.leak_hz / settings.rate_hz)
+    leak = 2.0 * math.pi * settings.leak_hz / settings.rate_hz
     integral = 2.0 * math.pi * corner_hz / settings.rate_hz
     nominal = np.array([settings.nominal_hz / settings.rate_hz])
     # What leak and trapezoids of the integral do is made up for at nominal. What the ripple of the taps does
     # to the angle there is left alone: a delay that undid it would grow with frequency.
-    plain = RealisedFilter(0, np.ones(1), integral, decay).response(nominal)[0]
+    plain = RealisedFilter(0, np.ones(1), integral, leak).response(nominal)[0]
     rest = complex((1.0 + corner_hz / (1j * settings.nominal_hz)) / plain)
     advance_s += math.atan2(rest.imag, rest.real) / (2.0 * math.pi * settings.nominal_hz)
     advance = advance_s * settings.rate_hz
@@ -185,9 +187,9 @@ def realise(
     if math.isfinite(correction.pole_hz):
         slope = differentiator(advance - shift, settings.half_width)
         taps = taps + slope * (settings.rate_hz / (2.0 * math.pi * correction.pole_hz))
-    shown = abs(RealisedFilter(shift, taps, integral, decay).response(nominal)[0])
+    shown = abs(RealisedFilter(shift, taps, integral, leak).response(nominal)[0])
     wanted = abs(correction.response(settings.nominal_hz, load, temperature_c))
-    return RealisedFilter(shift, taps * (wanted / float(shown)), integral, decay)
+    return RealisedFilter(shift, taps * (wanted / float(shown)), integral, leak)
 
 
 class DynamicCompensation:
@@ -384,7 +386,7 @@ class DynamicCompensation:
                     realised.taps,
                     correction.offset_counts,
                     realised.integral,
-                    realised.decay,
+                    realised.leak,
                     self._integrals[channel],
                     self.settings.full_scale_counts,
                     1 << self.settings.guard_bits,
@@ -413,7 +415,7 @@ def _compensate(
     taps: F64,
     offset: float,
     integral: float,
-    decay: float,
+    leak: float,
     state: F64,
     full_scale: int,
     guard: int,
@@ -432,14 +434,17 @@ def _compensate(
         for index in range(count):
             filtered[index] += weight * moved[index]
     limit = full_scale * guard
-    forgotten = -np.log(decay)
+    taken = 0.5 / (1.0 + 0.5 * leak)
+    decay = (1.0 - 0.5 * leak) / (1.0 + 0.5 * leak)
     saturated = 0
     for index in range(count):
         value = filtered[index]
-        once = decay * state[1] + 0.5 * (state[0] + value)
-        state[2] = decay * state[2] + 0.5 * (state[1] + once)
-        state[0], state[1] = value, once
-        value = np.rint((value + integral * (once + forgotten * state[2])) * guard)
+        once = decay * state[1] + taken * (state[0] + value)
+        twice = decay * state[2] + taken * (state[1] + once)
+        state[3] = decay * state[3] + taken * (state[2] + twice)
+        state[0], state[1], state[2] = value, once, twice
+        integrated = once + leak * (twice + leak * state[3])
+        value = np.rint((value + integral * integrated) * guard)
         source = kept[at + shift + index]
         if source >= full_scale or value >= limit:
             out[index] = limit
