@@ -104,6 +104,8 @@ class VoltageEvent:
         The voltage on which that was; -1 for a rapid change.
     reference_v:
         What the thresholds were taken from when it began.
+    cut:
+        True when the stream ended, or had a gap, before the event did: the end is that of what was seen.
     first_window, last_window:
         Starts of the Urms(1/2) windows that began and ended it; of a rapid change the first window that was
         not steady and the first of those that were steady again.
@@ -122,6 +124,7 @@ class VoltageEvent:
     first_window: float
     last_window: float
     delta_ss_v: float
+    cut: bool
 
     def duration_s(self, rate_hz: float) -> float:
         """Time from start to end in s."""
@@ -239,6 +242,41 @@ class EventDetector:
         self._forget()
         return EventReport(tuple(begun), tuple(ended))
 
+    def close(self) -> tuple[VoltageEvent, ...]:
+        """The stream ends here, or has a gap: what is still on or waits for values behind it, cut.
+
+        A rapid voltage change that is not over is none.
+        """
+        cut: list[tuple[EventKind, _Edge, float, _Edge | None]] = [
+            (kind, first, last.start, last) for kind, first, last in self._closing
+        ]
+        for kind, first in self._openings.items():
+            if kind is EventKind.RAPID_VOLTAGE_CHANGE:
+                continue
+            self._past.append((kind, first.start, inf))
+            cut.append((kind, first, float(self._starts[first.channel][-1]), None))
+        state = self._kinds
+        events = tuple(
+            VoltageEvent(
+                kind=kind,
+                channel=first.channel,
+                end_channel=first.channel if last is None else last.channel,
+                start=_onset(first, last) if first.squares is not None else first.start,
+                end=end,
+                extreme_v=float(state[kind, kernel.EXTREME_NOW]) if last is None else last.extreme_v,
+                extreme_channel=int(state[kind, kernel.EXTREME_AT]) if last is None else last.extreme_channel,
+                reference_v=first.reference_v,
+                first_window=first.start,
+                last_window=end,
+                delta_ss_v=0.0 if last is None else last.delta_ss_v,
+                cut=True,
+            )
+            for kind, first, end, last in cut
+        )
+        self._openings, self._closing = {}, []
+        self._position = inf
+        return events
+
     def flags(self, start: F64, end: F64) -> I64:
         """Bits of the kinds (``1 << kind``) that overlap windows [start, end) that lie before `position`.
 
@@ -341,6 +379,7 @@ class EventDetector:
                     first_window=first.start,
                     last_window=last.start,
                     delta_ss_v=last.delta_ss_v,
+                    cut=False,
                 )
             )
         self._closing = waiting
@@ -355,13 +394,13 @@ class EventDetector:
                 self._base[channel] += drop
 
 
-def _inside(first: _Edge, last: _Edge, edge: _Edge) -> float:
+def _inside(first: _Edge, last: _Edge | None, edge: _Edge) -> float:
     """Mean square during the event next to an edge: of the nearest window that lies wholly inside it.
 
     An event shorter than two cycles has none; its extreme stands in.
     """
     assert edge.squares is not None
-    if first.channel == last.channel and last.number - first.number < 5:
+    if last is not None and first.channel == last.channel and last.number - first.number < 5:
         return last.extreme_v**2
     return float(edge.squares[5] if edge is first else edge.squares[0])
 
@@ -373,7 +412,7 @@ def _shares(before: float, inside: float, squares: F64) -> F64:
     return np.clip((before - squares) / (before - inside), 0.0, 1.0)
 
 
-def _onset(first: _Edge, last: _Edge) -> float:
+def _onset(first: _Edge, last: _Edge | None) -> float:
     """Instant of the step into the event.
 
     Windows two before the one that crossed the threshold to one behind it share the step; every instant from

@@ -103,6 +103,8 @@ class HalfCycleStream:
         V and A per count, (phases,); ones for samples in V and A.
     hold_fraction:
         Share of `declared_v` below which the fundamental is not tracked.
+    first_sample:
+        Absolute position of the first sample.
 
     Raises
     ------
@@ -119,6 +121,7 @@ class HalfCycleStream:
         i_scale: F64,
         *,
         hold_fraction: float = 0.01,
+        first_sample: int = 0,
     ) -> None:
         if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
             raise MeteringError(
@@ -139,19 +142,19 @@ class HalfCycleStream:
         self._tables = np.zeros((phases, 2, width), np.float32)
         self._state = np.zeros((phases, _STATE))
         self._state[:, _PERIOD] = rate_hz / nominal_hz
-        self._state[:, _LAST] = 0.75 * longest + 2.0 - 0.5 * rate_hz / nominal_hz
+        self._state[:, _LAST] = first_sample + 0.75 * longest + 2.0 - 0.5 * rate_hz / nominal_hz
         self._state[:, _LAST_SIGN] = 1.0
         self._state[:, _HOLD] = hold_fraction * declared_v * np.sqrt(2.0) / self._u_scale
         self._state[:, _SHORTEST] = rate_hz / HIGHEST_HZ
         self._state[:, _LONGEST] = longest
-        self._position = 0
+        self._position = first_sample
         self._u_carry: Samples | None = None
         self._i_carry: Samples | None = None
         self._segments: Sums | None = None
 
     @property
     def position(self) -> int:
-        """Samples taken so far."""
+        """Absolute position of the next sample."""
         return self._position
 
     def feed(self, u: Samples, i: Samples | None = None) -> tuple[HalfCycleRms, ...]:

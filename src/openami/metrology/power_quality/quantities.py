@@ -1,0 +1,284 @@
+"""The quantities of an interval, as columns: what a 10/12-cycle window measures and every aggregate of it.
+
+IEC 61000-4-30:2015, class A, and IEC 61000-4-7 (recalled, confirm against the standards): rms values, under-
+and overdeviation, harmonic subgroups and interharmonic centred subgroups, distortion, unbalance, signalling
+voltage, of voltages and currents, beside active and fundamental reactive power and frequency. Aggregation is
+the root of the mean of squares; so the columns *hold* squares, aggregation of every column is one mean, and
+roots are taken where a quantity is read. The rule never to be broken: what was not measured is NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from openami.metrology.power_quality.unbalance import unbalance
+from openami.metrology.windows.window_analysis import Phasors, WindowColumns
+from openami.quantities.errors import MeteringError
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+HARMONICS = 50
+"""Highest harmonic order told."""
+
+ORDERS = HARMONICS + 1
+
+_LIMIT = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each quantity lies in a row: first the squares, then what is averaged as it is.
+
+    Parameters
+    ----------
+    phases, currents:
+        Number of voltages, and of currents (one more with a neutral conductor).
+    """
+
+    phases: int
+    currents: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each quantity, in the order of `Quantities`' properties."""
+        p, c = self.phases, self.currents
+        return (p, c, p, p, p * ORDERS, p * ORDERS, c * ORDERS, c * ORDERS, p, c, 4, p, p, p, 1)
+
+    @property
+    def offsets(self) -> I64:
+        """First column of each quantity, and the number of all columns, int64 (16,)."""
+        return np.concatenate(([0], np.cumsum(self.widths))).astype(np.int64)
+
+
+(_U, _I, _UNDER, _OVER, _U_HARMONICS, _U_INTER, _I_HARMONICS, _I_INTER, _U_THD, _I_THD, _UNBALANCE,
+ _SIGNALLING, _P, _Q1, _FREQUENCY) = range(15)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantities:
+    """Quantities of n intervals, p voltages, c currents.
+
+    Parameters
+    ----------
+    layout:
+        Where they lie.
+    columns:
+        float64 (n, columns) squares and means as `Layout` says.
+    declared_v:
+        Declared input voltage Udin, reference of the deviations.
+    """
+
+    layout: Layout
+    columns: F64
+    declared_v: float
+
+    def __len__(self) -> int:
+        return int(self.columns.shape[0])
+
+    @property
+    def u_v(self) -> F64:
+        """Rms voltages, (n, p) in V."""
+        return np.sqrt(self._of(_U))
+
+    @property
+    def i_a(self) -> F64:
+        """Rms currents, (n, c) in A."""
+        return np.sqrt(self._of(_I))
+
+    @property
+    def underdeviation_pct(self) -> F64:
+        """By how much the rms of voltages not above Udin falls short of Udin, (n, p) in percent of it."""
+        return 100.0 * (1.0 - np.sqrt(self._of(_UNDER)) / self.declared_v)
+
+    @property
+    def overdeviation_pct(self) -> F64:
+        """By how much the rms of voltages not below Udin exceeds Udin, (n, p) in percent of it."""
+        return 100.0 * (np.sqrt(self._of(_OVER)) / self.declared_v - 1.0)
+
+    @property
+    def u_harmonics_v(self) -> F64:
+        """Harmonic subgroups of voltages, (n, p, 51) in V, order 0 the mean."""
+        return self._orders(_U_HARMONICS)
+
+    @property
+    def u_interharmonics_v(self) -> F64:
+        """Interharmonic centred subgroups above harmonics 0 to 50 of voltages, (n, p, 51) in V."""
+        return self._orders(_U_INTER)
+
+    @property
+    def i_harmonics_a(self) -> F64:
+        """Harmonic subgroups of currents, (n, c, 51) in A, order 0 the mean."""
+        return self._orders(_I_HARMONICS)
+
+    @property
+    def i_interharmonics_a(self) -> F64:
+        """Interharmonic centred subgroups above harmonics 0 to 50 of currents, (n, c, 51) in A."""
+        return self._orders(_I_INTER)
+
+    @property
+    def u_thd_pct(self) -> F64:
+        """Distortion of voltages by subgroups 2 to 50 (THDS), (n, p) in percent of the fundamental's."""
+        return 100.0 * np.sqrt(self._of(_U_THD))
+
+    @property
+    def i_thd_pct(self) -> F64:
+        """Distortion of currents by subgroups 2 to 50 (THDS), (n, c) in percent of the fundamental's."""
+        return 100.0 * np.sqrt(self._of(_I_THD))
+
+    @property
+    def u2_pct(self) -> F64:
+        """Negative-sequence unbalance of the voltages, (n,); NaN unless three phases."""
+        return np.sqrt(self._of(_UNBALANCE)[:, 0])
+
+    @property
+    def u0_pct(self) -> F64:
+        """Zero-sequence unbalance of the voltages, (n,); NaN unless three phases."""
+        return np.sqrt(self._of(_UNBALANCE)[:, 1])
+
+    @property
+    def i2_pct(self) -> F64:
+        """Negative-sequence unbalance of the currents, (n,); NaN unless three phases."""
+        return np.sqrt(self._of(_UNBALANCE)[:, 2])
+
+    @property
+    def i0_pct(self) -> F64:
+        """Zero-sequence unbalance of the currents, (n,); NaN unless three phases."""
+        return np.sqrt(self._of(_UNBALANCE)[:, 3])
+
+    @property
+    def signalling_v(self) -> F64:
+        """Mains signalling voltage at the frequency asked for, (n, p) in V; NaN when none was."""
+        return np.sqrt(self._of(_SIGNALLING))
+
+    @property
+    def p_w(self) -> F64:
+        """Active power, (n, p) in W: mean."""
+        return self._of(_P)
+
+    @property
+    def q1_var(self) -> F64:
+        """Reactive power of the fundamental, (n, p) in var: mean."""
+        return self._of(_Q1)
+
+    @property
+    def f_hz(self) -> F64:
+        """Mean of the windows' frequencies, (n,) in Hz (the frequency of class A is that of ten seconds)."""
+        return self._of(_FREQUENCY)[:, 0]
+
+    def _of(self, which: int) -> F64:
+        offsets = self.layout.offsets
+        return self.columns[:, offsets[which] : offsets[which + 1]]
+
+    def _orders(self, which: int) -> F64:
+        return np.sqrt(self._of(which)).reshape(len(self), -1, ORDERS)
+
+
+def quantities_of_windows(
+    windows: WindowColumns, layout: Layout, declared_v: float, signalling_hz: float | None
+) -> Quantities:
+    """Quantities of 10/12-cycle windows.
+
+    Parameters
+    ----------
+    windows:
+        As `WindowStream` gives them.
+    signalling_hz:
+        Frequency of a mains signalling voltage; None for none. Its voltage is that of the bin it falls on, or
+        the root of the sum of squares of the four bins nearest to it (IEC 61000-4-30, 5.10; recalled).
+
+    Raises
+    ------
+    MeteringError
+        A signalling frequency beyond the bins.
+    """
+    offsets = layout.offsets
+    count = len(windows)
+    columns = np.empty((count, int(offsets[-1])))
+    columns[:, offsets[_U] : offsets[_I]] = windows.u_v**2
+    columns[:, offsets[_I] : offsets[_UNDER]] = windows.i_a**2
+    columns[:, offsets[_UNDER] : offsets[_OVER]] = np.minimum(windows.u_v, declared_v) ** 2
+    columns[:, offsets[_OVER] : offsets[_U_HARMONICS]] = np.maximum(windows.u_v, declared_v) ** 2
+    _spectra(
+        windows.u_bins, windows.valid_bins, windows.cycles, columns,
+        offsets[_U_HARMONICS], offsets[_U_INTER], offsets[_U_THD],
+    )  # fmt: skip
+    _spectra(
+        windows.i_bins, windows.valid_bins, windows.cycles, columns,
+        offsets[_I_HARMONICS], offsets[_I_INTER], offsets[_I_THD],
+    )  # fmt: skip
+    fundamental_u = np.asarray(windows.u_bins[:, :, windows.cycles], np.complex128)
+    fundamental_i = np.asarray(windows.i_bins[:, : layout.phases, windows.cycles], np.complex128)
+    sequences = columns[:, offsets[_UNBALANCE] : offsets[_SIGNALLING]]
+    if layout.phases == 3:
+        of_u, of_i = unbalance(fundamental_u), unbalance(fundamental_i)
+        parts = (of_u.negative_pct, of_u.zero_pct, of_i.negative_pct, of_i.zero_pct)
+        for place, part in enumerate(parts):
+            sequences[:, place] = part**2
+    else:
+        sequences[:] = np.nan
+    signalling = columns[:, offsets[_SIGNALLING] : offsets[_P]]
+    signalling[:] = np.nan if signalling_hz is None else _signalling_squares(windows, signalling_hz)
+    columns[:, offsets[_P] : offsets[_Q1]] = windows.p_w
+    columns[:, offsets[_Q1] : offsets[_FREQUENCY]] = (fundamental_u * fundamental_i.conj()).imag
+    columns[:, offsets[_FREQUENCY]] = windows.f_hz
+    return Quantities(layout, columns, declared_v)
+
+
+def _signalling_squares(windows: WindowColumns, signalling_hz: float) -> F64:
+    """Squares of the signalling voltage, (n, p)."""
+    place = signalling_hz * windows.cycles / windows.f_hz
+    if place.size and (place.min() < 2 or (np.ceil(place) + 1 >= windows.valid_bins).any()):
+        raise MeteringError(
+            f"a signalling voltage of {signalling_hz} Hz lies beyond the bins that are measured",
+            expected=f"{2 * windows.f_hz.max() / windows.cycles:.0f} Hz to 0.45 of the sampling rate",
+        )
+    nearest = np.rint(place)
+    on_bin = np.abs(place - nearest) < _LIMIT * place
+    first = np.where(on_bin, nearest, np.floor(place) - 1).astype(np.int64)
+    power = np.zeros((len(windows), windows.u_bins.shape[1]))
+    for step in range(4):
+        bins = np.take_along_axis(windows.u_bins, (first + step * ~on_bin)[:, None, None], axis=2)[..., 0]
+        power += np.where((on_bin & (step > 0))[:, None], 0.0, np.abs(bins) ** 2)
+    return power
+
+
+@njit(cache=True, nogil=True)
+def _spectra(
+    bins: Phasors, valid: I64, cycles: int, columns: F64, harmonics: int, interharmonics: int, distortion: int
+) -> None:  # pragma: no cover - compiled
+    """Squares of subgroups, centred interharmonic subgroups and distortion, into ``columns`` there."""
+    squares = np.empty(bins.shape[2])
+    for window in range(bins.shape[0]):
+        row = columns[window]
+        count = min(valid[window], bins.shape[2])
+        for channel in range(bins.shape[1]):
+            spectrum = bins[window, channel]
+            for k in range(count):
+                real, imag = float(spectrum[k].real), float(spectrum[k].imag)
+                squares[k] = real * real + imag * imag
+            group = row[harmonics + channel * ORDERS : harmonics + (channel + 1) * ORDERS]
+            between = row[interharmonics + channel * ORDERS : interharmonics + (channel + 1) * ORDERS]
+            group[0] = squares[0]
+            total = 0.0
+            for order in range(ORDERS):
+                middle = order * cycles
+                if order > 0:
+                    if middle + 1 < count:
+                        group[order] = squares[middle - 1] + squares[middle] + squares[middle + 1]
+                        if order > 1:
+                            total += group[order]
+                    else:
+                        group[order] = np.nan
+                if middle + cycles - 2 < count:
+                    power = 0.0
+                    for k in range(middle + 2, middle + cycles - 1):
+                        power += squares[k]
+                    between[order] = power
+                else:
+                    between[order] = np.nan
+            row[distortion + channel] = total / group[1] if group[1] > 0.0 else np.nan

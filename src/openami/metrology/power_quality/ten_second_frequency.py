@@ -1,0 +1,132 @@
+"""Frequency over ten seconds: whole cycles in an interval of the UTC clock, divided by their duration.
+
+IEC 61000-4-30:2015, class A, 5.1 (recalled, confirm against the standard): intervals begin on absolute ten
+seconds, a cycle that overlaps a border is discarded. Cycles are counted between rising zero crossings of the
+fundamental (`half_cycle_rms`) of the first phase that was there all the time. The rule never to be broken: an
+interval that was not seen whole, or in which no phase was there throughout, has no frequency (NaN).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from openami.metrology.power_quality.half_cycle_rms import HalfCycleRms
+from openami.metrology.power_quality.sample_time import SampleTime
+from openami.quantities.errors import MeteringError
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+INTERVAL_US = 10_000_000
+"""Length of an interval."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrequencyColumns:
+    """Frequencies of ten-second intervals; columns (n,).
+
+    Parameters
+    ----------
+    tag_us:
+        UTC of the *end* of the interval in microseconds.
+    f_hz:
+        Whole cycles divided by their duration; NaN where no phase was there throughout.
+    cycles:
+        Cycles counted.
+    phase:
+        Voltage whose cycles were counted; -1 for none.
+    """
+
+    tag_us: I64
+    f_hz: F64
+    cycles: I64
+    phase: I64
+
+    def __len__(self) -> int:
+        return int(self.tag_us.size)
+
+
+def frequency_of_cycles(cycles: int, duration_s: float) -> float:
+    """Frequency in Hz of a whole number of cycles of ``duration_s`` together.
+
+    Raises
+    ------
+    MeteringError
+        No cycle, or no duration.
+    """
+    if cycles < 1 or not duration_s > 0.0:
+        raise MeteringError(f"{cycles} cycles in {duration_s} s", expected="at least one cycle")
+    return cycles / duration_s
+
+
+class TenSecondFrequency:
+    """Ten-second frequencies of a stream of half cycles.
+
+    Invariant: the crossings kept are those from the running interval's begin on; of an interval whose begin
+    was not seen (the stream began in it) nothing is told.
+
+    Parameters
+    ----------
+    phases:
+        Number of voltages.
+    first_sample:
+        Where the stream begins.
+    """
+
+    def __init__(self, phases: int, first_sample: float = 0.0) -> None:
+        self._crossings = [np.empty(0) for _ in range(phases)]
+        self._held = [np.empty(0, np.bool_) for _ in range(phases)]
+        self._seen_from = first_sample
+        self._next_us: int | None = None
+
+    def feed(self, half_cycles: tuple[HalfCycleRms, ...], time: SampleTime) -> FrequencyColumns:
+        """Take the next half cycles of every phase; the intervals that are over."""
+        for phase, columns in enumerate(half_cycles):
+            self._crossings[phase] = np.concatenate((self._crossings[phase], columns.start[columns.rising]))
+            self._held[phase] = np.concatenate((self._held[phase], columns.held[columns.rising]))
+        found: list[tuple[int, float, int, int]] = []
+        reached = min(crossings[-1] if crossings.size else -np.inf for crossings in self._crossings)
+        if time.known and np.isfinite(reached):
+            self._intervals(time, float(reached), found)
+        if not time.known:
+            self._drop_before(float(reached))
+            self._seen_from = max(self._seen_from, float(reached))
+        tags, frequencies, cycles, phases = zip(*found, strict=True) if found else ((), (), (), ())
+        return FrequencyColumns(
+            np.array(tags, np.int64),
+            np.array(frequencies, np.float64),
+            np.array(cycles, np.int64),
+            np.array(phases, np.int64),
+        )
+
+    def _intervals(self, time: SampleTime, reached: float, found: list[tuple[int, float, int, int]]) -> None:
+        if self._next_us is None:
+            begin_us = int(time.utc_us(np.array([self._seen_from]))[0])
+            self._next_us = -(-begin_us // INTERVAL_US) * INTERVAL_US
+        begin = time.position(self._next_us)
+        while (end := time.position(self._next_us + INTERVAL_US)) <= reached:
+            if end > begin:
+                found.append((self._next_us + INTERVAL_US, *self._measure(begin, end, time)))
+            self._next_us += INTERVAL_US
+            begin = end
+        self._drop_before(begin)
+
+    def _measure(self, begin: float, end: float, time: SampleTime) -> tuple[float, int, int]:
+        for phase, crossings in enumerate(self._crossings):
+            first, last = (int(k) for k in np.searchsorted(crossings, (begin, end)))
+            cycles = last - first - 1
+            if cycles >= 1 and not self._held[phase][first:last].any():
+                duration_s = time.seconds_between(float(crossings[first]), float(crossings[last - 1]))
+                return frequency_of_cycles(cycles, duration_s), cycles, phase
+        return np.nan, 0, -1
+
+    def _drop_before(self, position: float) -> None:
+        for phase, crossings in enumerate(self._crossings):
+            drop = int(np.searchsorted(crossings, position))
+            if drop:
+                self._crossings[phase] = crossings[drop:].copy()
+                self._held[phase] = self._held[phase][drop:].copy()
