@@ -131,9 +131,10 @@ def aligned(size: int) -> F32:
 
 @njit(cache=True, nogil=True)
 def interleave(
-    u: Samples, i: Samples, first: int, rows: int, out: F32
+    u: Samples, i: Samples, first: int, length: float, out: F32
 ) -> None:  # pragma: no cover - compiled
-    """Rows of eight channels, voltages before currents; lanes without a channel repeat the last current."""
+    """Rows of eight channels, voltages before currents, from ``first`` on; further lanes repeat a current."""
+    rows = (int(length) + TAPS + LANES) // LANES * LANES
     phases, currents = u.shape[0], i.shape[0]
     a0 = u[0, first : first + rows]
     a1 = u[1, first : first + rows] if phases > 1 else i[0, first : first + rows]
