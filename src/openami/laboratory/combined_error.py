@@ -53,7 +53,8 @@ def _by_temperature_range(limits: ClassLimits, rating: Rating, size: Size) -> It
             seen.add(key)
             base = condition_at(rating, amperes, factor, loaded=loaded)
             for limit, spans in zip(ruling.limits_pct, limits.temperatures, strict=True):
-                corners = sorted({corner for span in spans for corner in span if low <= corner <= high})
+                made_for = [span for span in spans if low <= span[0] and span[1] <= high]
+                corners = sorted({corner for span in made_for for corner in span})
                 if corners:
                     yield _composite(base, corners, limit, ruling)
 
