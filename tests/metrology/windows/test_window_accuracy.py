@@ -1,7 +1,9 @@
-"""The accuracy that is promised of a window, worst case over 60 phases, 24 bits, off nominal (issue 3, part 3)."""
+"""The accuracy that is promised of a window: worst case over 60 phases, 24 bits, off nominal."""
 
 import numpy as np
 import pytest
+
+from openami.metrology.windows.window_analysis import Precision, WindowStream
 from windows_world import (
     CURRENT,
     I_A_PER_COUNT,
@@ -12,8 +14,6 @@ from windows_world import (
     tones,
     true_rms,
 )
-
-from openami.metrology.windows.window_analysis import Precision, WindowStream
 
 FREQUENCIES = (42.5, 45.1, 47.3, 49.3, 50.0, 50.7, 52.9, 55.2, 57.5)
 # ppm. At exactly 50 Hz the rounding of the converter repeats in every cycle and does not average out: of the

@@ -128,18 +128,17 @@ def project(
 
 
 @njit(cache=True, nogil=True)
-def fine_phase(
+def fine_probe(
     x: Samples, centre: int, frequency_hz: float, kernels: Probes
-) -> float:  # pragma: no cover - compiled
-    """Phase in radians (cosine convention) at a sample by the fine probe nearest to a frequency."""
+) -> tuple[float, float]:  # pragma: no cover - compiled
+    """Rms phasor at a sample by the fine probe nearest to a frequency: real and imaginary part."""
     position = np.log(frequency_hz / _FLOOR_HZ) / np.log(_LENGTH_STEP)
     row = min(max(int(position + 0.5), 0), kernels.fine_half.size - 1)
     middle = kernels.fine_cos.shape[1] // 2
     half = kernels.fine_half[row]
     cosine = kernels.fine_cos[row, middle - half : middle + half + 1]
     sine = kernels.fine_sin[row, middle - half : middle + half + 1]
-    real, imaginary = project(x, centre, cosine, sine)
-    return float(np.arctan2(imaginary, real))
+    return project(x, centre, cosine, sine)
 
 
 @njit(cache=True, nogil=True)
@@ -147,9 +146,10 @@ def phase_and_slope(
     x: Samples, centre: int, frequency_hz: float, kernels: Probes
 ) -> tuple[float, float]:  # pragma: no cover - compiled
     """Phase at ``centre`` and its advance to the next sample, both in radians, by two fine probes."""
-    here = fine_phase(x, centre, frequency_hz, kernels)
-    there = fine_phase(x, centre + 1, frequency_hz, kernels)
-    return here, (there - here) % (2.0 * np.pi)
+    here = fine_probe(x, centre, frequency_hz, kernels)
+    there = fine_probe(x, centre + 1, frequency_hz, kernels)
+    phase = np.arctan2(here[1], here[0])
+    return phase, (np.arctan2(there[1], there[0]) - phase) % (2.0 * np.pi)
 
 
 @njit(cache=True, nogil=True)
@@ -223,8 +223,11 @@ def _mean_frequency(x: Samples, kernels: Probes) -> float:  # pragma: no cover -
             first_hz = last_hz
         cycles += last_hz * hop / kernels.rate_hz
         before = after
-    begin = fine_phase(x, margin, first_hz, kernels)
-    end = fine_phase(x, centre, last_hz, kernels)
-    exact = (end - begin) / (2.0 * np.pi)
+    begin = fine_probe(x, margin, first_hz, kernels)
+    end = fine_probe(x, centre, last_hz, kernels)
+    # a tone out of range aliases into it a hop away; the fine probe at that place sees next to nothing of it
+    if end[0] ** 2 + end[1] ** 2 < 0.1 * (before[0] ** 2 + before[1] ** 2):
+        return 0.0
+    exact = (np.arctan2(end[1], end[0]) - np.arctan2(begin[1], begin[0])) / (2.0 * np.pi)
     exact += np.floor(cycles - exact + 0.5)
     return float(exact * kernels.rate_hz / (centre - margin))

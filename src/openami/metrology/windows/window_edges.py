@@ -52,6 +52,10 @@ _OVERLAPS_NEXT = int(WindowFlag.OVERLAPS_NEXT)
 _RESYNCHRONISED = int(WindowFlag.RESYNCHRONISED)
 
 
+_STEADY = 0.5
+"""Least ratio of powers a hop apart of a voltage that neither comes nor goes."""
+
+
 class Position(NamedTuple):
     """A place in the stream: a whole sample and a fraction of the sampling interval, 0 <= fraction < 1."""
 
@@ -92,12 +96,12 @@ NO_SPANS = Spans(
 
 def look_ahead(kernels: Probes) -> int:
     """Samples behind a window's end with which its edge can be found."""
-    return kernels.fine_margin + 2 * kernels.hop + 3
+    return max(kernels.fine_margin, kernels.coarse_margin) + 2 * kernels.hop + 3
 
 
 def reach(kernels: Probes) -> int:
     """Samples before a window's start that probes of its edges need."""
-    return max(kernels.fine_margin, kernels.coarse_margin + kernels.hop) + 1
+    return max(kernels.fine_margin, kernels.coarse_margin + 3 * kernels.hop) + 2
 
 
 def first_start(u: Samples, size: int, first: int, kernels: Probes, threshold: F64) -> Position | None:
@@ -190,10 +194,10 @@ def _first_start(
 def _hop_frequencies(
     x: Samples, first: int, least: float, kernels: Probes, found: F64
 ) -> bool:  # pragma: no cover - compiled
-    """Frequency of one phase between hop ``index - 1`` and ``index`` in slot ``index - first // hop``.
+    """Frequency of one phase between hops ``index - 1`` and ``index``, in slot ``index - first // hop``.
 
-    Zero where its voltage is not there, or where a probe does not fit. True when every probe that fits saw
-    it.
+    Zero where its voltage is not there or a probe does not fit; negative where its amplitude changes so much
+    that a probe nearby would see only a part of it. True when every probe that fits saw a steady voltage.
     """
     hop = kernels.hop
     margin = kernels.coarse_cos.size // 2
@@ -205,10 +209,13 @@ def _hop_frequencies(
     for index in range(begin, end):
         after = project(x, index * hop - first, kernels.coarse_cos, kernels.coarse_sin)
         if index > begin:
-            weakest = min(before[0] ** 2 + before[1] ** 2, after[0] ** 2 + after[1] ** 2)
-            if weakest >= least * least:
-                found[index - first // hop] = hop_frequency(before, after, kernels)
-            if found[index - first // hop] == 0.0:
+            power, power_after = before[0] ** 2 + before[1] ** 2, after[0] ** 2 + after[1] ** 2
+            slot = index - first // hop
+            if min(power, power_after) >= least * least:
+                found[slot] = hop_frequency(before, after, kernels)
+                if min(power, power_after) < _STEADY * max(power, power_after):
+                    found[slot] = -found[slot]
+            if found[slot] <= 0.0:
                 complete = False
         before = after
     return complete
@@ -237,6 +244,33 @@ def _fine_end(
 
 
 @njit(cache=True, nogil=True)
+def _reference(seen_hz: F64, begin: int, end: int) -> int:  # pragma: no cover - compiled
+    """First phase that is steady from the slot before ``begin`` to that behind ``end`` (fine probes reach).
+
+    Without one the first that is there from ``begin`` to ``end``; -1 without that.
+    """
+    for phase in range(seen_hz.shape[0]):
+        if (seen_hz[phase, begin - 1 : end + 2] > 0.0).all():
+            return phase
+    for phase in range(seen_hz.shape[0]):
+        if (seen_hz[phase, begin : end + 1] != 0.0).all():
+            return phase
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _hop_hz(seen_hz: F64, slot: int) -> float:  # pragma: no cover - compiled
+    """Frequency by the first steady phase, else by the first that is there; 0 without voltage."""
+    found = 0.0
+    for phase in range(seen_hz.shape[0]):
+        if seen_hz[phase, slot] > 0.0:
+            return float(seen_hz[phase, slot])
+        if found == 0.0:
+            found = -seen_hz[phase, slot]
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _spans(
     u: Samples, size: int, first: int, sample: int, fraction: float, known_hz: float, pending: int,
     cycles: int, threshold: F64, tick_sample: I64, tick_fraction: F64, kernels: Probes, integers: I64,
@@ -246,11 +280,11 @@ def _spans(
     hop = kernels.hop
     coarse_margin = kernels.coarse_cos.size // 2
     fine_margin = kernels.fine_cos.shape[1] // 2
-    seen_hz = np.zeros((phases, size // hop + 3))
+    seen_hz = np.zeros((phases, size // hop + 4))
     if not _hop_frequencies(u[0, :size], first, threshold[0], kernels, seen_hz[0]):
         for phase in range(1, phases):  # needed only where the first phase is not there
             _hop_frequencies(u[phase, :size], first, threshold[phase], kernels, seen_hz[phase])
-    slot = -(first // hop)
+    to_slot = -(first // hop)
     tick = 0
     count = 0
     while True:
@@ -260,20 +294,17 @@ def _spans(
         begin_hz = 0.0
         hop_hz = 0.0
         seen = 0
-        begin_index = sample // hop + 1
-        index = begin_index
+        begin = sample // hop + 1
+        index = begin
         while True:
-            if index * hop + coarse_margin >= first + size:
+            if (index + 1) * hop + coarse_margin >= first + size:
                 return count, sample, fraction, known_hz, pending
-            hop_hz = 0.0
-            for phase in range(phases):
-                hop_hz = seen_hz[phase, index + slot]
-                if hop_hz > 0.0:
-                    seen += 1
-                    break
-            if hop_hz == 0.0:
+            hop_hz = _hop_hz(seen_hz, index + to_slot)
+            if hop_hz > 0.0:
+                seen += 1
+            else:
                 hop_hz = known_hz
-            if index == begin_index:
+            if index == begin:
                 begin_hz = hop_hz
             advance = (float(index * hop - sample) - x) * hop_hz / kernels.rate_hz
             if advance >= remaining:
@@ -286,21 +317,11 @@ def _spans(
             end = fraction + cycles * kernels.rate_hz / kernels.nominal_hz
         if sample + int(np.floor(end)) + fine_margin + hop + 2 >= first + size:
             return count, sample, fraction, known_hz, pending
-        reference = -1
-        if sample - first >= fine_margin:
-            for phase in range(phases):
-                there = True
-                for at in range(begin_index, index + 1):
-                    if seen_hz[phase, at + slot] == 0.0:
-                        there = False
-                        break
-                if there:
-                    reference = phase
-                    break
         flags = pending
+        reference = _reference(seen_hz, begin + to_slot, index + to_slot)
         if reference >= 0:
             end = _fine_end(u[reference], sample - first, fraction, begin_hz, end, hop_hz, kernels)
-        elif seen <= index - begin_index:
+        elif seen <= index - begin:
             flags |= _UNSYNCHRONISED
         else:
             flags |= _REFERENCE_CHANGED
@@ -309,22 +330,19 @@ def _spans(
         reals[1, count] = end - fraction
         integers[1, count] = reference
         known_hz = cycles * kernels.rate_hz / (end - fraction) if seen > 0 else kernels.nominal_hz
-        begun = sample
         whole = int(np.floor(end))
+        next_sample, next_fraction = sample + whole, end - whole
         pending = 0
         while tick < tick_sample.size:
-            at_tick = float(tick_sample[tick] - begun) + tick_fraction[tick]
-            if at_tick >= end:
+            at_tick = float(tick_sample[tick] - sample) + tick_fraction[tick]
+            if at_tick > end:
                 break
-            if at_tick >= fraction:
-                sample = tick_sample[tick]
-                flags |= _OVERLAPS_NEXT
+            if at_tick > fraction:
+                next_sample, next_fraction = tick_sample[tick], tick_fraction[tick]
                 pending = _RESYNCHRONISED
+                if at_tick < end:
+                    flags |= _OVERLAPS_NEXT
             tick += 1
-        if pending == _RESYNCHRONISED:
-            fraction = tick_fraction[tick - 1]
-        else:
-            sample = begun + whole
-            fraction = end - whole
+        sample, fraction = next_sample, next_fraction
         integers[2, count] = flags
         count += 1
