@@ -89,7 +89,8 @@ def measure_command(
     Example: ami measure feeder.wav --channels "u=1,3,5 i=2,4,6" --scale-u 460 --scale-i 100
     """
     from openami.cli.measure_report import measurement_document, print_measurement
-    from openami.metrology.powers.measurement import MeasuringSettings, Wiring, measure
+    from openami.metrology.powers.measured_values import Wiring
+    from openami.metrology.powers.measurement import MeasuringSettings, measure
     from openami.metrology.recording.comtrade import Side
     from openami.metrology.recording.opening import ReadingOptions, open_recording
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.cli.output import print_facts, print_table
-from openami.metrology.powers.measurement import HarmonicTable, Measurement, WindowMark
+from openami.metrology.powers.measured_values import HarmonicTable, Measurement, WindowMark
 from openami.metrology.powers.single_phase import SinglePhasePowers, quadrant
 from openami.metrology.powers.symmetrical import SymmetricalComponents, phase_sequence
 from openami.metrology.powers.three_phase import ThreePhasePowers

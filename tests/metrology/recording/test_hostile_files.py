@@ -20,6 +20,7 @@ MUTATIONS = int(os.environ.get("OPENAMI_FUZZ_RECORDINGS", "250"))
 """Changed files of each format; a run of 20,000 of each is quoted in docs/stations/measure.md."""
 
 OPTIONS = ReadingOptions(scale_u=400.0, scale_i=20.0)
+ONE = ReadingOptions(scale_u=400.0, scale_i=20.0, channels="u=1")
 COUNT = 24
 
 
@@ -45,6 +46,14 @@ def files(folder: Path) -> dict[str, tuple[Path, bytes]]:
     )
     made["wav"] = (folder / "a.wav", head + b"data" + len(frames).to_bytes(4, "little") + frames)
     rows = [f"{k / 6400:.6f},{u},{i}" for k, (u, i) in enumerate(zip(one.u[0], one.i[0], strict=True))]
+    floats = one.u[0].astype("<f4").tobytes()
+    made["wav of floats"] = (
+        folder / "f.wav",
+        head[:20] + b"\x03\x00\x01\x00" + head[24:28] + head[28:32] + b"\x04\x00\x20\x00"
+        + b"data" + len(floats).to_bytes(4, "little") + floats,
+    )  # fmt: skip
+    np.savez(folder / "floats.npz", u=one.u[0].astype("<f4"), i=one.i[0].astype("<f4"), rate_hz=6400.0)
+    made["stored floats"] = (folder / "floats.npz", (folder / "floats.npz").read_bytes())
     made["csv"] = (folder / "a.csv", ("t,u,i\n" + "\n".join(rows) + "\n").encode())
     stamps = [f"2026-11-23T14:00:00.{k * 250:06d}Z,{k},{k}" for k in range(COUNT)]
     made["csv with civil times"] = (
@@ -65,7 +74,7 @@ def files(folder: Path) -> dict[str, tuple[Path, bytes]]:
 
 
 NAMES = (
-    "stored", "deflated", "wav", "csv", "csv with civil times", "1991 cfg",
+    "stored", "deflated", "stored floats", "wav", "wav of floats", "csv", "csv with civil times", "1991 cfg",
     *(f"{kind.value} {part}" for kind in DataKind for part in ("combined", "cfg", "dat")),
 )  # fmt: skip
 MAY_BE_CUT = {"csv", "csv with civil times", "ASCII dat", "ASCII combined", "1991 cfg"}
@@ -75,7 +84,7 @@ MAY_BE_CUT = {"csv", "csv with civil times", "ASCII dat", "ASCII combined", "199
 def read(path: Path, content: bytes) -> Recording | FormatError:
     path.write_bytes(content)
     try:
-        return open_recording(path, OPTIONS).read()
+        return open_recording(path, ONE if path.name == "f.wav" else OPTIONS).read()
     except FormatError as error:
         return error
 

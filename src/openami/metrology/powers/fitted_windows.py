@@ -27,6 +27,10 @@ HIGHEST_ORDER: Final = 50
 _FITTED_ORDER: Final = 25
 """Harmonics that take part in the search for the frequency."""
 _STEPS: Final = 12
+_LEAST_SHARE: Final = 0.01
+"""Share of the squared voltage that the fundamental has at least."""
+_CONTINUED_CYCLES: Final = 2.2
+"""Cycles at an end of a recording that are continued over it."""
 _TELLING_CYCLES: Final = 1.15
 """Fewer cycles do not tell harmonics from another frequency: the fundamental alone is fitted."""
 _ONE_CYCLE: Final = 0.03
@@ -71,12 +75,16 @@ def fitted_frequency(u: F64, rate_hz: float) -> float:
     left = [_residual(x, rate_hz, float(frequency), 1) for frequency in grid]
     found = _refined(x, rate_hz, float(grid[int(np.argmin(left))]), 1)
     cycles = found * seconds
-    orders = 1 if cycles < _TELLING_CYCLES else 7 if cycles < 3.0 else _FITTED_ORDER
+    orders = 1 if cycles < _TELLING_CYCLES else _FITTED_ORDER
     orders = min(orders, int(0.45 * rate_hz / found), (x.shape[1] - 3) // 4)
     if orders > 1:
         found = _refined(x, rate_hz, found, orders)
     if cycles < _TELLING_CYCLES and abs(cycles - 1.0) < _ONE_CYCLE:
         found = 1.0 / seconds
+    swing = x - x.mean(axis=1, keepdims=True)
+    explained = float((swing**2).sum()) - _residual(swing, rate_hz, found, 1)
+    if explained < _LEAST_SHARE * float((x**2).sum()):
+        raise MeteringError("the voltage holds no fundamental", expected="one between 40 Hz and 70 Hz")
     whole = found * (x.shape[1] + _AT_THE_END) / rate_hz
     if not LOWEST_HZ - 1.0 <= found <= HIGHEST_HZ + 1.0 or whole < 1.0:
         raise MeteringError(
@@ -125,7 +133,8 @@ def fitted_windows(u: F64, i: F64, rate_hz: float, cycles: int) -> WindowColumns
         raise MeteringError(
             f"{cycles} cycles in {edges[1]:.1f} samples", expected=f"{_FEWEST_SAMPLES} samples or more"
         )
-    head, tail = slice(0, min(count, chunk)), slice(max(count - chunk, 0), count)
+    near = [int(_CONTINUED_CYCLES * rate_hz / frequency) for frequency in (first_hz, last_hz)]
+    head, tail = slice(0, min(count, near[0])), slice(max(count - near[1], 0), count)
     padded = []
     for x in (u, i):
         before = _continued(x[:, head], rate_hz, first_hz, np.arange(-EDGE_SAMPLES, 0))

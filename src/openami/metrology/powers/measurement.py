@@ -9,9 +9,8 @@ do not reach over missing samples, saturated ones are marked and left out of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, IntFlag
 from itertools import chain
 from typing import Final
 
@@ -19,24 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.metrology.powers.fitted_windows import (
-    HIGHEST_ORDER,
     LOWEST_HZ,
     fitted_windows,
     nominal_of,
     window_points,
 )
-from openami.metrology.powers.mean_quantities import mean_of_windows, stacked
+from openami.metrology.powers.measured_values import MeasuredWindows, Measurement, WindowMark, Wiring
 from openami.metrology.powers.phasors import complex_powers
-from openami.metrology.powers.single_phase import SinglePhasePowers, Totals, single_phase_powers
+from openami.metrology.powers.single_phase import Totals, single_phase_powers
 from openami.metrology.powers.three_phase import (
     System,
-    ThreePhasePowers,
     aron_phases,
     phases_from_lines,
     three_phase_powers,
 )
+from openami.metrology.powers.window_tally import Counted, Tally
 from openami.metrology.recording.recording import Recording
-from openami.metrology.windows.spectrum import harmonics, subgroups, total_distortion
 from openami.metrology.windows.window_analysis import Precision, WindowColumns, WindowStream
 from openami.metrology.windows.window_edges import NOMINAL_CYCLES, WindowFlag
 from openami.quantities.errors import MeteringError
@@ -47,38 +44,7 @@ C128 = npt.NDArray[np.complex128]
 Mask = npt.NDArray[np.bool_]
 
 
-class Wiring(Enum):
-    """How the voltages and currents of a recording were taken."""
-
-    EACH = "1p"
-    """Each phase by itself; totals are sums."""
-    FOUR_WIRE = "3p4w"
-    """Three phases against the neutral."""
-    THREE_WIRE = "3p3w"
-    """Three phases against any common point, no neutral wire."""
-    LINES = "3p3w-lines"
-    """Line voltages u12, u23, u31 and the currents of the three phases."""
-    ARON = "aron"
-    """Two wattmeters: u12, u32 and i1, i3."""
-
-
 _VOLTAGES: Final = {Wiring.FOUR_WIRE: 3, Wiring.THREE_WIRE: 3, Wiring.LINES: 3, Wiring.ARON: 2}
-
-
-class WindowMark(IntFlag):
-    """What is to be known of a window besides its values."""
-
-    NONE = 0
-    SATURATED = 1
-    """A channel stood at the limit of its converter."""
-    AFTER_GAP = 2
-    """The first window after missing samples."""
-    UNSYNCHRONISED = 4
-    """No voltage to take the frequency from during at least a part of it."""
-    REFERENCE_CHANGED = 8
-    """No single phase had a voltage throughout."""
-    SHORT = 16
-    """Fewer cycles than the ten or twelve of IEC 61000-4-30, or a frequency from a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,74 +67,6 @@ class MeasuringSettings:
     skews_s: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HarmonicTable:
-    """Harmonics 0 (constant) to 50 of each channel, over the windows: rms, and angle against U1 of L1."""
-
-    rms: F64
-    """(channels, 51), root-mean-square over the windows; NaN above 0.45 of the sampling rate."""
-    degrees: F64
-    """(channels, 51): angle of the mean phasor less h times that of the fundamental voltage of L1."""
-    subgroup_distortion: F64
-    """(channels,): THDS of IEC 61000-4-7 over orders 2 to 50, a ratio; NaN for windows of other lengths."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredWindows:
-    """All windows as columns (w,) and (w, phases)."""
-
-    start_s: F64
-    """Seconds from sample 0 of the file."""
-    duration_s: F64
-    f_hz: F64
-    marks: I64
-    """`WindowMark` bits."""
-    phases: SinglePhasePowers
-    three: ThreePhasePowers | None
-
-
-@dataclass(frozen=True, slots=True)
-class Energies:
-    """Energy of all samples that are there."""
-
-    active_ws: F64
-    """(phases,) sum of u * i over the sampling rate, signed."""
-    imported_ws: float
-    """Of the total, windows (and what lies between and around them) with P >= 0."""
-    exported_ws: float
-    q1_vars: F64
-    """(phases,) fundamental reactive energy of the windows."""
-    measured_s: float
-    """Duration of the windows."""
-    present_s: float
-    """Duration of the samples that are there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """A recording measured."""
-
-    wiring: Wiring
-    nominal_hz: float
-    cycles: int
-    phases: SinglePhasePowers
-    """Of the whole, fields (phases,)."""
-    three: ThreePhasePowers | None
-    f_hz: float
-    """Cycles of the windows over their duration."""
-    u_harmonics: HarmonicTable
-    i_harmonics: HarmonicTable
-    energies: Energies
-    windows: MeasuredWindows
-    left_out: int
-    """Windows that are marked and not part of the whole."""
-    samples: int
-    missing: int
-    """Samples between the first and the last that are not there or not finite."""
-    saturated: int
-    gaps: tuple[str, ...]
-
-
 def measure(recordings: Iterable[Recording], settings: MeasuringSettings | None = None) -> Measurement:
     """Measure a recording.
 
@@ -187,15 +85,21 @@ def measure(recordings: Iterable[Recording], settings: MeasuringSettings | None 
     """
     settings = settings or MeasuringSettings()
     pieces = iter(recordings)
-    first = next(pieces, None)
-    if first is None:
+    first = []
+    for piece in pieces:
+        first.append(piece)
+        if sum(each.samples for each in first) >= _FIRST_LOOK_S * piece.rate_hz:
+            break
+    if not first:
         raise MeteringError("a recording without samples", expected="a cycle or more")
     meter = _Meter(first, settings)
-    for piece in chain((first,), pieces):
+    for piece in chain(first, pieces):
         meter.feed(piece)
     return meter.measurement()
 
 
+_FIRST_LOOK_S: Final = 0.5
+"""How much of the beginning is looked at to tell 50 Hz from 60 Hz."""
 _NAMED_GAPS: Final = 100
 _KEPT_CYCLES: Final = 40
 _SHORTEST_RUN_S: Final = 0.01
@@ -216,10 +120,11 @@ class _Meter:
     be fitted: all of a slow recording, otherwise the longest run while no window has been found.
     """
 
-    def __init__(self, first: Recording, settings: MeasuringSettings) -> None:
+    def __init__(self, beginning: Sequence[Recording], settings: MeasuringSettings) -> None:
+        first = beginning[0]
         self._wiring = _checked_wiring(first, settings)
-        u, _ = self._phases_of(first)
-        finite = np.where(np.isfinite(u), u, 0.0)
+        u = np.concatenate([self._phases_of(piece)[0] for piece in beginning], axis=1)
+        finite = np.where(np.isfinite(u), u, 0.0)[:, : int(_FIRST_LOOK_S * first.rate_hz) + 8]
         self._nominal_hz = settings.nominal_hz or nominal_of(finite, first.rate_hz)
         if self._nominal_hz not in NOMINAL_CYCLES:
             raise MeteringError(f"a nominal frequency of {self._nominal_hz:g} Hz", expected="50 or 60")
@@ -246,7 +151,7 @@ class _Meter:
         self._energy_ws = np.zeros(self._phase_count)
         self._runs: list[tuple[int, F64, F64]] = []
         self._last_end = -1
-        self._tally = _Tally()
+        self._tally = Tally()
 
     def feed(self, recording: Recording) -> None:
         """Take a piece in."""
@@ -378,7 +283,7 @@ class _Meter:
             )
             phases = three.phases
         self._tally.add(
-            _Counted(
+            Counted(
                 MeasuredWindows(
                     start / self._rate_hz, (end - start) / self._rate_hz, columns.f_hz, marks, phases, three
                 ),
@@ -402,147 +307,6 @@ class _Meter:
         begins = runs[np.concatenate(([True], apart)), 0]
         ends = runs[np.concatenate((apart, [True])), 1]
         self._saturated_runs = np.stack((begins, ends), axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    windows: MeasuredWindows
-    columns: WindowColumns
-
-
-@dataclass(slots=True)
-class _HarmonicSums:
-    """Weighted sums over windows, (channels, 51): squares, phasors, squares of subgroups."""
-
-    weight: float
-    squares: F64
-    phasors: C128
-    subgroups: F64
-
-    def add(self, other: _HarmonicSums) -> None:
-        self.weight += other.weight
-        self.squares += other.squares
-        self.phasors += other.phasors
-        self.subgroups += other.subgroups
-
-    def table(self, cycles: int) -> HarmonicTable:
-        groups = np.sqrt(self.subgroups / self.weight)
-        distortion = (
-            total_distortion(groups)
-            if cycles in NOMINAL_CYCLES.values()
-            else np.full(groups.shape[0], np.nan)
-        )
-        return HarmonicTable(
-            np.sqrt(self.squares / self.weight), np.degrees(np.angle(self.phasors)), distortion
-        )
-
-
-class _Tally:
-    """Windows counted so far.
-
-    Invariant: ``_sums`` holds, for voltages and currents, the harmonic sums of unmarked windows and of all.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._windows: list[MeasuredWindows] = []
-        self._cycles = 0
-        self._sums: dict[tuple[str, bool], _HarmonicSums] = {}
-
-    def add(self, counted: _Counted) -> None:
-        windows, columns = counted.windows, counted.columns
-        self.count += windows.f_hz.size
-        self._windows.append(windows)
-        self._cycles = columns.cycles
-        good = (windows.marks & int(WindowMark.SATURATED)) == 0
-        for only_good in (False, True):
-            weights = windows.duration_s * (good if only_good else 1.0)
-            if not weights.any():
-                continue
-            for name, bins in (("u", columns.u_bins), ("i", columns.i_bins)):
-                sums = _harmonic_sums(bins, columns, weights)
-                if (name, only_good) in self._sums:
-                    self._sums[name, only_good].add(sums)
-                else:
-                    self._sums[name, only_good] = sums
-
-    def measurement(
-        self,
-        *,
-        wiring: Wiring,
-        nominal_hz: float,
-        rate_hz: float,
-        energy_ws: F64,
-        present: int,
-        samples: int,
-        saturated: int,
-        gaps: tuple[str, ...],
-    ) -> Measurement:
-        windows = _joined(self._windows)
-        marked = (windows.marks & int(WindowMark.SATURATED)) != 0
-        only_good = not marked.all()
-        weights = np.where(marked, 0.0, windows.duration_s) if only_good else windows.duration_s
-        three = None if windows.three is None else mean_of_windows(windows.three, weights)
-        phases = mean_of_windows(windows.phases, weights) if three is None else three.phases
-        return Measurement(
-            wiring=wiring,
-            nominal_hz=nominal_hz,
-            cycles=self._cycles,
-            phases=phases,
-            three=three,
-            f_hz=float((windows.f_hz * weights).sum() / weights.sum()),
-            u_harmonics=self._sums["u", only_good].table(self._cycles),
-            i_harmonics=self._sums["i", only_good].table(self._cycles),
-            energies=_energies(windows, energy_ws, present / rate_hz),
-            windows=windows,
-            left_out=int(marked.sum()) if only_good else 0,
-            samples=samples,
-            missing=samples - present,
-            saturated=saturated,
-            gaps=gaps,
-        )
-
-
-def _joined(parts: list[MeasuredWindows]) -> MeasuredWindows:
-    threes = [part.three for part in parts if part.three is not None]
-    three = stacked(threes) if threes else None
-    return MeasuredWindows(
-        start_s=np.concatenate([part.start_s for part in parts]),
-        duration_s=np.concatenate([part.duration_s for part in parts]),
-        f_hz=np.concatenate([part.f_hz for part in parts]),
-        marks=np.concatenate([part.marks for part in parts]),
-        phases=stacked([part.phases for part in parts]) if three is None else three.phases,
-        three=three,
-    )
-
-
-def _energies(windows: MeasuredWindows, energy_ws: F64, present_s: float) -> Energies:
-    each_ws = windows.phases.p_w.sum(axis=-1) * windows.duration_s
-    # What lies outside the windows goes the way its own sum tells.
-    outside_ws = float(energy_ws.sum() - each_ws.sum())
-    parts = np.append(each_ws, outside_ws)
-    return Energies(
-        active_ws=energy_ws,
-        imported_ws=float(parts[parts >= 0].sum()),
-        exported_ws=float(-parts[parts < 0].sum()),
-        q1_vars=(windows.phases.q1_var * windows.duration_s[:, None]).sum(axis=0),
-        measured_s=float(windows.duration_s.sum()),
-        present_s=present_s,
-    )
-
-
-def _harmonic_sums(
-    bins: npt.NDArray[np.complexfloating], columns: WindowColumns, weights: F64
-) -> _HarmonicSums:
-    phasors = harmonics(bins, columns.cycles, columns.valid_bins, highest=HIGHEST_ORDER)
-    groups = subgroups(bins, columns.cycles, columns.valid_bins, highest=HIGHEST_ORDER)
-    kept = weights > 0
-    return _HarmonicSums(
-        float(weights.sum()),
-        np.tensordot(weights[kept], np.abs(phasors[kept]) ** 2, axes=1),
-        np.tensordot(weights[kept], phasors[kept], axes=1),
-        np.tensordot(weights[kept], groups[kept] ** 2, axes=1),
-    )
 
 
 def _checked_wiring(first: Recording, settings: MeasuringSettings) -> Wiring:

@@ -141,7 +141,7 @@ def single_phase_powers(
     i1, ih_squared = fundamental_and_rest(i, fundamental)
     u1_v, i1_a = np.abs(u1), np.abs(i1)
     each = complex_powers(u, i)
-    first = each[..., fundamental]
+    first = each[..., fundamental].copy()  # the results must not keep the whole spectrum alive
     rest = each[..., :fundamental].sum(axis=-1) + each[..., fundamental + 1 :].sum(axis=-1)
     p1, q1, ph = first.real, first.imag, rest.real
     if totals is not None:

@@ -374,8 +374,9 @@ def _rows(
             rows = np.frombuffer(read, row_type)
             stamps = rows["stamp"].astype(np.int64)
             stamps[stamps == _NO_STAMP] = -1
-            values = rows["analog"][:, list(picked)].T.astype(np.float64)
-            values[_missing(rows["analog"], picked, configuration)] = np.nan
+            with np.errstate(invalid="ignore"):  # a signalling NaN among floats is a missing value, too
+                values = rows["analog"][:, list(picked)].T.astype(np.float64)
+                values[_missing(rows["analog"], picked, configuration)] = np.nan
             yield _Rows(rows["number"].astype(np.int64), stamps, np.ascontiguousarray(values))
 
 

@@ -101,7 +101,9 @@ class NpzFile:
                 count = min(size, self.samples - first)
                 arrays = {name: reader.read(count) for name, reader in readers.items()}
                 rows = [arrays[column.header.name][column.index] for column in wanted]
-                yield Block(first, np.array(rows, np.float64))
+                with np.errstate(invalid="ignore"):  # a signalling NaN is a missing sample like any other
+                    values = np.array(rows, np.float64)
+                yield Block(first, values)
 
 
 class _Reader:

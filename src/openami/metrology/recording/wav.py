@@ -186,7 +186,8 @@ def _fractions(data: bytes, encoding: _Encoding) -> F64:
     """Samples as fractions of full scale, float64 (frames, channels)."""
     fractions: F64
     if encoding.tag == _FLOAT:
-        fractions = np.frombuffer(data, "<f4" if encoding.bits == 32 else "<f8").astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a missing sample like any other
+            fractions = np.frombuffer(data, "<f4" if encoding.bits == 32 else "<f8").astype(np.float64)
     elif encoding.bits == 24:
         widened = np.zeros((len(data) // 3, 4), np.uint8)
         widened[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
