@@ -128,14 +128,14 @@ def _slower_half(check: Check, reading: Reading) -> Figure:
 
 
 def _pulses_without_load(check: Check, reading: Reading, minutes: float) -> Figure:
-    """What was registered, with either sign, as pulses; the rest of the time as in the later half."""
+    """What was registered, with either sign, as pulses; the rest of the time as in the last fifth."""
     parts = reading.energy_ws.get(check.quantity)
     if parts is None or reading.pulse_ws <= 0:
         return _UNKNOWN
     magnitudes = np.abs(parts)
-    later = magnitudes[parts.size // 2 :]
+    last = magnitudes[parts.size * 4 // 5 :]
     rest_s = max(minutes * 60.0 - reading.seconds, 0.0)
-    rate_w = math.fsum(later) / (reading.seconds * later.size / parts.size)
+    rate_w = math.fsum(last) / (reading.seconds * last.size / parts.size)
     return Figure((math.fsum(magnitudes) + rate_w * rest_s) / reading.pulse_ws, 0.0)
 
 

@@ -13,11 +13,13 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from openami.laboratory.conditions import Quantity
-from openami.laboratory.device_under_test import Exposure, Observation, pulse_instants
+from openami.laboratory.device_under_test import Exposure, Observation
 from openami.meter.model import MeterModel
 from openami.metrology.energy.energy_path import EnergyPath
+from openami.metrology.energy.pulse_output import PulseOutput
 from openami.metrology.energy.registers import Register, SumMode
 from openami.metrology.energy.settings import EnergySettings
 from openami.metrology.energy.thresholds import Threshold
@@ -27,6 +29,8 @@ from openami.metrology.front_end.calibration_record import CalibrationRecord
 from openami.metrology.front_end.compensation import CompensationSettings, DynamicCompensation
 from openami.metrology.front_end.front_end import FrontEnd, FrontEndParameters
 from openami.quantities.errors import MeteringError
+
+F64 = npt.NDArray[np.float64]
 
 _WS_PER_MWH: Final = 3.6
 _WS_PER_KWH: Final = 3.6e6
@@ -95,12 +99,12 @@ class SoftwareMeter:
         MeteringError
             The waveform has another number of phases than the device.
         """
-        readings = self._readings(exposure)
+        readings, pulses = self._readings(exposure)
         chosen = _nearest(readings, exposure, self.parameters.rate_hz)
         front_end = FrontEnd(self.parameters)
         # sample k stands for the time from k - 1/2 to k + 1/2
         instants = [float(front_end.instant_s(1) * (2 * reading.position - 1) / 2) for reading in chosen]
-        pulse_ws = _WS_PER_KWH / self.model.registration.constant_imp_per_kwh
+        measured = pulses * float(front_end.instant_s(1))
         unit_ws = _WS_PER_MWH / self._energy.unit_count
         energy = {
             quantity: unit_ws
@@ -113,18 +117,20 @@ class SoftwareMeter:
             part_s=np.diff(instants),
             energy_ws=energy,
             resolution_ws=unit_ws,
-            pulse_s=pulse_instants(energy[Quantity.ACTIVE], np.array(instants), pulse_ws),
-            pulse_ws=pulse_ws,
+            pulse_s=measured[(measured >= instants[0]) & (measured <= instants[-1])],
+            pulse_ws=_WS_PER_KWH / self.model.registration.constant_imp_per_kwh,
             pulse_resolution_s=1.0 / self.parameters.rate_hz,
             flagged_parts=sum(reading.doubtful for reading in inside),
         )
 
-    def _readings(self, exposure: Exposure) -> list[_RegisterReading]:
-        """The registers at the end of every window, up to the end of the measurement."""
+    def _readings(self, exposure: Exposure) -> tuple[list[_RegisterReading], F64]:
+        """The registers at the end of every window up to the measurement's end, and the pulses until then."""
         seed = self.parameters.seed + _SEED_STEP * exposure.run
         front_end = FrontEnd(replace(self.parameters, seed=seed))
         compensation = None if self._compensation is None else DynamicCompensation(self._compensation)
         path = EnergyPath(self._energy)
+        output = PulseOutput(self._energy, self.model.registration.constant_imp_per_kwh)
+        pulses: list[F64] = []
         rate_hz = self.parameters.rate_hz
         chunk = round(rate_hz / _CHUNKS_PER_S)
         at = round(max(exposure.begin_s - _SETTLING_S, 0.0) * rate_hz)
@@ -141,7 +147,8 @@ class SoftwareMeter:
                 position = offset + int(windows.start_sample[-1] + windows.samples[-1])
                 doubtful = any(WindowFlag(int(flags)).doubtful for flags in windows.flags)
                 readings.append(_RegisterReading(position, _products(path), doubtful))
-        return readings
+                pulses.append(offset + output.feed(windows))
+        return readings, np.concatenate(pulses)
 
     def _compensation_settings(self) -> CompensationSettings | None:
         if self.calibration is None:

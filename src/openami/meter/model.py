@@ -129,8 +129,8 @@ class Registration:
 
     __pydantic_config__ = _STRICT
 
-    constant_imp_per_kwh: float
-    constant_imp_per_kvarh: float = 0.0
+    constant_imp_per_kwh: int
+    constant_imp_per_kvarh: int = 0
     sum_mode: Literal["net", "absolute"] = "net"
 
 
