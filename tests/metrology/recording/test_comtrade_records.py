@@ -365,10 +365,10 @@ def test_channels_are_sorted_by_phase_and_strangers_left_out(tmp_path: Path) -> 
         "3,UA,A,,V,1,0,0,-32767,32767,1,1,P", "4,IC,C,,A,1,0,0,-32767,32767,1,1,P",
         "5,UB,B,,V,1,0,0,-32767,32767,1,1,P", "6,IB,B,,mA,1,0,0,-32767,32767,1,1,P",
         "7,IN,N,,A,1,0,0,-32767,32767,1,1,P", "8,UN,N,,V,1,0,0,-32767,32767,1,1,P",
-        "9,temperature,,,degC,1,0,0,-32767,32767,1,1,P",
+        "9,temperature,,,degC,1,0,0,-32767,32767,1,1,P", "10,UAB,AB,,V,1,0,0,-32767,32767,1,1,P",
     ]  # fmt: skip
     (tmp_path / "p.cfg").write_text(cfg_of(analog, "1\n4000,1", kind="ASCII"))
-    (tmp_path / "p.dat").write_text("1,0,1,2,3,4,5,6,7,8,9\n")
+    (tmp_path / "p.dat").write_text("1,0,1,2,3,4,5,6,7,8,9,10\n")
     recording = open_recording(tmp_path / "p.cfg").read()
     assert recording.names == ("UA", "UB", "UC", "IA", "IB", "IC", "IN")
     assert recording.u[:, 0].tolist() == [3, 5, 1]

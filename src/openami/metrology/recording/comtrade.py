@@ -1,21 +1,18 @@
 """COMTRADE records: CFG with DAT, or CFF; ASCII, BINARY, BINARY32 and FLOAT32.
 
-IEEE C37.111-1991, -1999, -2013 (IEC 60255-24). Values that stand for a missing sample become NaN: empty
-fields and 99999 in ASCII, 0x8000 in 16 bits (1991: a sample whose channels are all 0xFFFF), 0x80000000 in 32
-bits, the lowest float (recalled, confirm against the standard). Digital channels are kept by name only. The
-rule never to be broken: the data are as long as the configuration says, and sample numbers and times are held
-against each other: what is missing between two samples is a gap with its place.
+IEEE C37.111-1991, -1999, -2013 (IEC 60255-24). Digital channels are kept by name only. The rule never to be
+broken: a channel is in volts or amperes because its unit says so, on the side of the transformers that was
+asked for; one of several sampling rates is read, never a mixture.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +22,10 @@ from openami.metrology.recording.comtrade_configuration import (
     AnalogChannel,
     Configuration,
     DataKind,
-    Edition,
     RateSegment,
     parse_configuration,
 )
-from openami.metrology.recording.delimited_numbers import (
-    CHUNK_BYTES,
-    checked_lines,
-    fields_of,
-    numbers_of,
-)
+from openami.metrology.recording.comtrade_data import Continuity, RecordData, check_length, rows_of
 from openami.metrology.recording.sample_clock import IrregularTimeError, clock_of_times
 from openami.quantities.errors import FormatError
 
@@ -50,39 +41,18 @@ class Side(Enum):
     SECONDARY = "secondary"
 
 
-class _Data(NamedTuple):
-    """Where the values lie."""
-
-    path: Path
-    offset: int
-    length: int
-    first_line: int
-    """Number of the line at ``offset``."""
-
-
-class _Rows(NamedTuple):
-    """Consecutive rows of the data: sample numbers, time stamps (-1: none), analogue values (picked, n)."""
-
-    numbers: I64
-    stamps: I64
-    values: F64
-
-
 _CONFIGURATION_LIMIT: Final = 1 << 22
-_NO_STAMP: Final = 0xFFFF_FFFF
-_STORED: Final = {DataKind.BINARY: "<i2", DataKind.BINARY32: "<i4", DataKind.FLOAT32: "<f4"}
 _LIMITS: Final = {DataKind.BINARY: 2.0**15 - 1, DataKind.BINARY32: 2.0**31 - 1}
-_LOWEST_FLOAT: Final = float(np.finfo(np.float32).min)
-_MISSING_TEXT: Final = 99999.0
-_GAP_PERIODS: Final = 1.5
 _UNIT: Final = re.compile(r"([mMkKuµ]?)([VvAa])")
 _FACTORS: Final = {"": 1.0, "k": 1e3, "K": 1e3, "m": 1e-3, "M": 1e6, "u": 1e-6, "µ": 1e-6}
 _PHASES: Final = {
-    **dict.fromkeys(("A", "1", "L1", "R", "AB", "L12", "RS"), 0),
-    **dict.fromkeys(("B", "2", "L2", "S", "BC", "L23", "ST"), 1),
-    **dict.fromkeys(("C", "3", "L3", "T", "CA", "L31", "TR"), 2),
+    **dict.fromkeys(("A", "1", "L1", "R"), 0),
+    **dict.fromkeys(("B", "2", "L2", "S"), 1),
+    **dict.fromkeys(("C", "3", "L3", "T"), 2),
 }
 _NEUTRALS: Final = ("N", "G", "E", "0")
+_LINES: Final = ("AB", "BC", "CA", "12", "23", "31", "L12", "L23", "L31", "RS", "ST", "TR")
+"""Line voltages: never taken for those of phases; a channel map and the wiring say that they are meant."""
 _SECTION: Final = re.compile(
     rb"---\s*file type:\s*(cfg|inf|hdr|dat)\s*([a-z0-9]*)\s*(?::\s*(\d{1,18}))?\s*---\s*", re.IGNORECASE
 )
@@ -94,7 +64,7 @@ class ComtradeFile:
 
     path: Path
     configuration: Configuration
-    data: _Data
+    data: RecordData
     channels: tuple[Channel, ...]
     first_row: int
     samples: int
@@ -126,68 +96,10 @@ class ComtradeFile:
 
     def blocks(self, picked: Sequence[int], size: int) -> Iterator[Block]:
         """The samples of the picked channels, in blocks of at most ``size`` samples, cut at gaps."""
-        continuity = _Continuity(self)
-        for rows in _rows(self.data, self.configuration, picked, self.first_row, self.samples, size):
+        unit_s = self.configuration.time_base_s * self.configuration.time_multiplier
+        continuity = Continuity(self.data.path, self.first_row, 1.0 / (self.rate_hz * unit_s))
+        for rows in rows_of(self.data, self.configuration, picked, self.first_row, self.samples, size):
             yield from continuity.blocks(rows)
-
-
-class _Continuity:
-    """Positions of samples by their numbers and times.
-
-    Invariant: ``_next`` is the position after the last sample seen, ``_number`` and ``_stamp`` are those of
-    that sample.
-    """
-
-    def __init__(self, file: ComtradeFile) -> None:
-        self._where = str(file.data.path)
-        self._unit_s = file.configuration.time_base_s * file.configuration.time_multiplier
-        self._period = 1.0 / (file.rate_hz * self._unit_s)
-        self._seen = 0
-        self._next = 0
-        self._number = 0
-        self._stamp = -1
-        self._first_row = file.first_row
-        self._timed: bool | None = None
-
-    def blocks(self, rows: _Rows) -> Iterator[Block]:
-        """The rows as blocks, cut where samples are missing."""
-        numbers, stamps = rows.numbers, rows.stamps
-        if self._timed is None:
-            # Stamps that stand still between samples are too coarse to show a gap, or not written.
-            self._timed = bool(((np.diff(stamps) != 0) & (stamps[1:] >= 0) & (stamps[:-1] >= 0)).all())
-            self._number, self._stamp = int(numbers[0]) - 1, -1
-        steps = np.diff(numbers, prepend=self._number)
-        backward = np.flatnonzero(steps < 1)
-        if backward.size:
-            raise self._fault(int(backward[0]), f"sample number {numbers[backward[0]]} after a higher one")
-        missing = steps - 1
-        if self._timed:
-            before = np.concatenate(([self._stamp], stamps[:-1]))
-            passed = (stamps - before) % 2**32
-            known = (stamps >= 0) & (before >= 0)
-            backward = np.flatnonzero(known & (passed >= 2**31))
-            if backward.size:
-                raise self._fault(int(backward[0]), "the time runs backwards")
-            late = known & (passed > _GAP_PERIODS * self._period + 1.0)
-            by_time = np.where(late, np.rint(passed / self._period).astype(np.int64) - 1, 0)
-            missing = np.maximum(missing, by_time)
-        self._number, self._stamp = int(numbers[-1]), int(stamps[-1])
-        cuts = np.flatnonzero(missing)
-        bounds = [0, *[cut for cut in cuts.tolist() if cut], numbers.size]
-        for first, end in itertools.pairwise(bounds):
-            gap = None
-            if missing[first]:
-                self._next += int(missing[first])
-                gap = (
-                    f"{self._where}, sample {numbers[first]}: {missing[first]} samples are missing before it"
-                )
-            yield Block(self._next, rows.values[:, first:end], gap)
-            self._next += end - first
-        self._seen += numbers.size
-
-    def _fault(self, index: int, message: str) -> FormatError:
-        row = self._first_row + self._seen + index + 1
-        return FormatError(message, where=f"{self._where}, row {row}", expected="numbers and times that rise")
 
 
 def open_comtrade(path: Path, *, segment: int | None = None, side: Side = Side.AS_RECORDED) -> ComtradeFile:
@@ -212,7 +124,7 @@ def open_comtrade(path: Path, *, segment: int | None = None, side: Side = Side.A
     """
     configuration, data, path = _combined(path) if _is_combined(path) else _separate(path)
     first_row, segment_rate, count = _chosen(configuration, segment, str(path))
-    _check_length(configuration, data)
+    check_length(configuration, data)
     remarks = []
     rate = segment_rate
     if rate == 0.0:
@@ -231,7 +143,7 @@ def _is_combined(path: Path) -> bool:
         return _SECTION.match(stream.read(256).lstrip()) is not None
 
 
-def _separate(path: Path) -> tuple[Configuration, _Data, Path]:
+def _separate(path: Path) -> tuple[Configuration, RecordData, Path]:
     """CFG and DAT, found beside each other whatever the case of their names."""
     halves = {}
     for suffix in (".cfg", ".dat"):
@@ -254,11 +166,11 @@ def _separate(path: Path) -> tuple[Configuration, _Data, Path]:
             f"a configuration of {size} bytes", where=str(halves[".cfg"]), expected="a text file"
         )
     configuration = parse_configuration(_text(halves[".cfg"].read_bytes()), str(halves[".cfg"]))
-    data = _Data(halves[".dat"], 0, halves[".dat"].stat().st_size, 1)
+    data = RecordData(halves[".dat"], 0, halves[".dat"].stat().st_size, 1)
     return configuration, data, halves[".cfg"]
 
 
-def _combined(path: Path) -> tuple[Configuration, _Data, Path]:
+def _combined(path: Path) -> tuple[Configuration, RecordData, Path]:
     """The sections of a CFF file (2013, clause 6): configuration and data; the others are passed over."""
     texts: list[bytes] = []
     size = path.stat().st_size
@@ -294,7 +206,7 @@ def _combined(path: Path) -> tuple[Configuration, _Data, Path]:
                         where=f"{path}, offset {offset}",
                         expected="a whole file",
                     )
-                return configuration, _Data(path, offset, length, number + 1), path
+                return configuration, RecordData(path, offset, length, number + 1), path
     raise FormatError("no section of data", where=str(path), expected="--- file type: DAT ... ---")
 
 
@@ -326,147 +238,9 @@ def _chosen(configuration: Configuration, segment: int | None, where: str) -> tu
     return first, chosen.rate_hz, chosen.last - first
 
 
-def _row_type(configuration: Configuration) -> np.dtype[np.void]:
-    """One row of binary data: number, time, analogue values, digital values sixteen to a word."""
-    words = -(-len(configuration.status) // 16)
-    return np.dtype(
-        [
-            ("number", "<u4"),
-            ("stamp", "<u4"),
-            ("analog", _STORED[configuration.kind], (len(configuration.analog),)),
-            ("status", "<u2", (words,)),
-        ]
-    )
-
-
-def _check_length(configuration: Configuration, data: _Data) -> None:
-    """The data hold exactly the rows that the configuration declares; counted later where they are text."""
-    rows = configuration.segments[-1].last
-    if configuration.kind is DataKind.ASCII:
-        if 4 * rows > data.length + 2:
-            raise _wrong_length(data, f"{rows} samples are declared, {data.length} bytes of text are there")
-        return
-    wanted = rows * _row_type(configuration).itemsize
-    if wanted != data.length:
-        raise _wrong_length(
-            data, f"{rows} samples are declared, that is {wanted} bytes; {data.length} are there"
-        )
-
-
-def _wrong_length(data: _Data, message: str) -> FormatError:
-    return FormatError(message, where=str(data.path), expected="a whole record, of the declared channels")
-
-
-def _rows(
-    data: _Data, configuration: Configuration, picked: Sequence[int], first: int, count: int, size: int
-) -> Iterator[_Rows]:
-    if configuration.kind is DataKind.ASCII:
-        yield from _text_rows(data, configuration, picked, first, count, size)
-        return
-    row_type = _row_type(configuration)
-    with data.path.open("rb") as stream:
-        stream.seek(data.offset + first * row_type.itemsize)
-        for done in range(0, count, size):
-            wanted = min(size, count - done) * row_type.itemsize
-            read = stream.read(wanted)
-            if len(read) < wanted:
-                raise _wrong_length(data, "the data became shorter while they were read")
-            rows = np.frombuffer(read, row_type)
-            stamps = rows["stamp"].astype(np.int64)
-            stamps[stamps == _NO_STAMP] = -1
-            with np.errstate(invalid="ignore"):  # a signalling NaN among floats is a missing value, too
-                values = rows["analog"][:, list(picked)].T.astype(np.float64)
-                values[_missing(rows["analog"], picked, configuration)] = np.nan
-            yield _Rows(rows["number"].astype(np.int64), stamps, np.ascontiguousarray(values))
-
-
-def _missing(
-    stored: npt.NDArray[np.generic], picked: Sequence[int], configuration: Configuration
-) -> npt.NDArray[np.bool_]:
-    """bool (picked, rows): the value stands for none."""
-    chosen = stored[:, list(picked)].T
-    there: npt.NDArray[np.bool_]
-    lacking: npt.NDArray[np.bool_]
-    if configuration.kind is DataKind.FLOAT32:
-        floats = chosen.astype(np.float64)
-        return ~np.isfinite(floats) | (floats <= _LOWEST_FLOAT)
-    if configuration.kind is DataKind.BINARY and configuration.edition is Edition.E1991:
-        # -1 is an ordinary value near zero as well: only a sample that all channels lack is taken for one.
-        there = (stored.astype(np.int64) != -1).any(axis=1)
-        return np.broadcast_to(~there, chosen.shape)
-    lowest = -(2**15) if configuration.kind is DataKind.BINARY else -(2**31)
-    lacking = np.equal(chosen.astype(np.int64), lowest)
-    return lacking
-
-
-def _text_rows(
-    data: _Data, configuration: Configuration, picked: Sequence[int], first: int, count: int, size: int
-) -> Iterator[_Rows]:
-    """Rows of ASCII data; every line is read, those of the segment are handed on."""
-    analog = len(configuration.analog)
-    columns = 2 + analog + len(configuration.status)
-    declared = configuration.segments[-1].last
-    done, line = 0, data.first_line
-    end = data.offset + data.length
-    with data.path.open("rb") as stream:
-        stream.seek(data.offset)
-        while texts := _lines_before(stream, end):
-            numbers = np.arange(line, line + len(texts), dtype=np.int64)
-            line += len(texts)
-            checked_lines(texts, numbers, data.path)
-            keep = [index for index, text in enumerate(texts) if text.strip(b" \t\r\n\x1a")]
-            if len(keep) < len(texts):
-                texts, numbers = [texts[index] for index in keep], numbers[keep]
-            if not texts:
-                continue
-            fields = fields_of(
-                [text.strip(b"\x1a\r\n ") for text in texts], numbers, b",", columns, data.path
-            )
-            each = [
-                numbers_of(fields[column::columns], numbers, b".", data.path)
-                for column in (0, 1, *(2 + index for index in picked))
-            ]
-            unnumbered = np.flatnonzero(~(np.abs(each[0]) < _NO_STAMP))
-            if unnumbered.size:
-                at = int(numbers[unnumbered[0]])
-                raise FormatError(
-                    "a sample without a number", where=f"{data.path}, line {at}", expected="1, 2, 3 ..."
-                )
-            values = np.array(each[2:]).reshape(len(picked), len(texts))
-            for row, index in enumerate(picked):
-                if (
-                    configuration.edition is not Edition.E1991
-                    and configuration.analog[index].highest < _MISSING_TEXT
-                ):
-                    values[row][values[row] == _MISSING_TEXT] = np.nan
-            stamps = np.where(np.isfinite(each[1]) & (np.abs(each[1]) < 2.0**53), each[1], -1.0).astype(
-                np.int64
-            )
-            begin, stop = max(first - done, 0), min(first + count - done, len(texts))
-            done += len(texts)
-            if done > declared:
-                raise _wrong_length(data, f"{declared} samples are declared, more are there")
-            for place in range(begin, stop, size):
-                part = slice(place, min(place + size, stop))
-                yield _Rows(each[0][part].astype(np.int64), stamps[part], values[:, part])
-    if done < declared:
-        raise _wrong_length(data, f"{declared} samples are declared, {done} are there")
-
-
-def _lines_before(stream: IO[bytes], end: int) -> list[bytes]:
-    """Lines of the next chunk that begin before ``end``; the one that reaches over it is cut."""
-    start = stream.tell()
-    texts = stream.readlines(min(CHUNK_BYTES, max(end - start, 0))) if start < end else []
-    if stream.tell() > end:
-        joined = b"".join(texts)[: end - start]
-        texts = joined.splitlines(keepends=True)
-        stream.seek(end)
-    return texts
-
-
-def _rate_of_stamps(configuration: Configuration, data: _Data, first: int, count: int) -> float:
+def _rate_of_stamps(configuration: Configuration, data: RecordData, first: int, count: int) -> float:
     """The rate of a record that states none (nrates 0), from the stamps of its first samples."""
-    rows = next(_rows(data, configuration, [], first, count, 1 << 16))
+    rows = next(rows_of(data, configuration, [], first, count, 1 << 16))
     stamps = rows.stamps
     if stamps.size < 2 or (stamps < 0).any():
         raise FormatError(
@@ -494,7 +268,9 @@ def _channel(analog: AnalogChannel, configuration: Configuration, side: Side, wh
         residual = analog.phase.upper() in _NEUTRALS or (
             not analog.phase and analog.name.upper().replace("_", "") in ("IN", "UN", "VN")
         )
-        if residual:
+        if analog.phase.upper() in _LINES:
+            kind = ChannelKind.UNKNOWN
+        elif residual:
             kind = ChannelKind.UNKNOWN if voltage else ChannelKind.NEUTRAL
     wanted = {Side.PRIMARY: "P", Side.SECONDARY: "S"}.get(side, analog.side)
     if wanted != analog.side:
