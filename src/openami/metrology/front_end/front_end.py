@@ -24,6 +24,7 @@ from openami.metrology.front_end.response import (
     ChannelResponse,
     SteadyTones,
     pass_tones,
+    sample_tones,
     steady_tones,
     strongest_tone_hz,
 )
@@ -165,9 +166,8 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One channel in one operating block: steady tones behind a response, or its samples."""
+    """What reaches the converter of one channel in one operating block: steady tones, or samples."""
 
-    response: ChannelResponse
     tones: SteadyTones | None
     values: F64
 
@@ -271,13 +271,14 @@ class FrontEnd:
             block, inside = divmod(first_sample + done, size)
             length = min(size - inside, count - done)
             seconds = self._seconds(block, inside, length)
+            span = self.instant_s(block * size), self.instant_s((block + 1) * size)
             values = np.empty((2 * phases, length))
             for channel, signal in enumerate(signals):
-                state = self._block(channel, signal, block, temperature_c)
+                state = self._block(channel, signal, block, span, temperature_c)
                 if state.tones is None:
                     values[channel] = state.values[inside : inside + length]
                 else:
-                    values[channel] = pass_tones(state.tones, state.response, seconds)
+                    values[channel] = sample_tones(state.tones, seconds)
             if waveform.noise is not None:
                 waveform.noise.add(values[:phases], values[phases:], first_sample + done)
             for channel, model in enumerate(self._channels):
@@ -304,19 +305,20 @@ class FrontEnd:
             seconds += self.parameters.jitter_s * normal_deviates(self._clock_key, first, length)
         return seconds
 
-    def _block(self, channel: int, signal: Signal, block: int, temperature_c: float) -> _Block:
+    def _block(
+        self, channel: int, signal: Signal, block: int, span: tuple[Fraction, Fraction], temperature_c: float
+    ) -> _Block:
         known = self._cached.get((channel, block))
         if known is not None:
             return known
-        size = self.parameters.block_samples
-        begin, end = self.instant_s(block * size), self.instant_s((block + 1) * size)
+        begin, end = span
         pieces = signal.pieces(begin, end)
         tones = steady_tones(pieces, float(end - begin))
         model = self._channels[channel]
         if tones is not None:
             rms, dc, values = tones.rms, tones.dc, np.empty(0)
         else:
-            times = float(begin) + self._seconds(block, 0, size)
+            times = float(begin) + self._seconds(block, 0, self.parameters.block_samples)
             values = signal.sample(times)
             strongest_hz = strongest_tone_hz(pieces, self.parameters.nominal_hz)
             rms = math.sqrt(float(np.mean(values * values)))
@@ -331,10 +333,11 @@ class FrontEnd:
         )
         if tones is None:
             gain, delay_s, dc_gain = response.as_gain_and_delay(strongest_hz)
-            values = gain * signal.sample(times - delay_s) + (dc_gain - gain) * dc
+            state = _Block(None, gain * signal.sample(times - delay_s) + (dc_gain - gain) * dc)
+        else:
+            state = _Block(pass_tones(tones, response), values)
         while len(self._cached) >= _MOST_CACHED_BLOCKS * len(self._channels):
             del self._cached[next(iter(self._cached))]
-        state = _Block(response, tones, values)
         self._cached[channel, block] = state
         return state
 

@@ -118,17 +118,14 @@ def steady_tones(pieces: Pieces, length_s: float) -> SteadyTones | None:
     turn = pieces.phase_turn[keep] - frequency * pieces.begin_s[keep]
     # sin(-x) = sin(pi + x): a tone of negative frequency (a side band) is one of positive frequency
     turn = np.where(frequency < 0.0, 0.5 - turn, turn)
+    frequency = np.abs(frequency)
     phasor = pieces.amplitude[keep] * np.exp(2j * np.pi * turn)
-    distinct, where = np.unique(np.abs(frequency), return_inverse=True)
-    total = np.zeros(distinct.size, np.complex128)
-    np.add.at(total, where.reshape(-1), phasor)
-    constant = distinct == 0.0
-    return SteadyTones(
-        float(np.sum(total[constant].imag)),
-        distinct[~constant],
-        np.abs(total[~constant]),
-        np.angle(total[~constant]),
-    )
+    count = _add_equal_tones(frequency, phasor)
+    frequency, phasor = frequency[:count], phasor[:count]
+    constant = frequency == 0.0
+    dc = float(np.sum(phasor[constant].imag))
+    alternating = phasor[~constant]
+    return SteadyTones(dc, frequency[~constant], np.abs(alternating), np.angle(alternating))
 
 
 def strongest_tone_hz(pieces: Pieces, otherwise_hz: float) -> float:
@@ -147,20 +144,40 @@ def strongest_tone_hz(pieces: Pieces, otherwise_hz: float) -> float:
     return float(distinct[int(np.argmax(total))])
 
 
-def pass_tones(tones: SteadyTones, response: ChannelResponse, seconds: F64) -> F64:
-    """Samples of steady tones behind a response, ``seconds`` (n,) after their instant; float64 (n,)."""
-    gain = response.at(tones.frequency_hz)
-    constant = tones.dc * float(response.at(np.zeros(1))[0].real)
-    out = np.empty(seconds.size)
-    _sum_of_tones(
-        seconds,
-        constant,
+def pass_tones(tones: SteadyTones, response: ChannelResponse) -> SteadyTones:
+    """Steady tones behind a response."""
+    gain = response.at(np.concatenate((np.zeros(1), tones.frequency_hz)))
+    return SteadyTones(
+        tones.dc * float(gain[0].real),
         tones.frequency_hz,
-        tones.amplitude * np.abs(gain),
-        tones.phase_rad + np.angle(gain),
-        out,
+        tones.amplitude * np.abs(gain[1:]),
+        tones.phase_rad + np.angle(gain[1:]),
     )
+
+
+def sample_tones(tones: SteadyTones, seconds: F64) -> F64:
+    """Samples of steady tones, ``seconds`` (n,) after their instant; float64 (n,)."""
+    out = np.empty(seconds.size)
+    _sum_of_tones(seconds, tones.dc, tones.frequency_hz, tones.amplitude, tones.phase_rad, out)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _add_equal_tones(frequency_hz: F64, phasor: C128) -> int:  # pragma: no cover - compiled
+    """Gather tones of one frequency at the first of them; returns how many frequencies there are."""
+    count = 0
+    for row in range(frequency_hz.size):
+        found = count
+        for known in range(count):
+            if frequency_hz[known] == frequency_hz[row]:
+                found = known
+                break
+        if found == count:
+            frequency_hz[count], phasor[count] = frequency_hz[row], phasor[row]
+            count += 1
+        else:
+            phasor[found] += phasor[row]
+    return count
 
 
 @njit(cache=True, nogil=True)
