@@ -9,11 +9,11 @@ import numpy as np
 
 from openami.metrology.power_quality.en50160_aggregates import (
     FREQUENCIES,
-    EventKind,
     SupplyAggregates,
     SupplyEvents,
     no_events,
 )
+from openami.metrology.power_quality.event_kernel import EventKind
 
 WEEK = 1008
 MONDAY_US = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp()) * 1_000_000
@@ -72,7 +72,7 @@ def with_events(
     durations = np.array([event[2] for event in ordered], np.float64)
     flagged = week.flagged.copy()
     for kind, begin_s, duration_s, _, _ in ordered:
-        if kind is not EventKind.RAPID_CHANGE:
+        if kind is not EventKind.RAPID_VOLTAGE_CHANGE:
             end_s = 1e9 if np.isnan(duration_s) else begin_s + duration_s
             flagged[int(begin_s // 600) : int(min(end_s // 600, week.intervals)) + 1] = True
     columns = SupplyEvents(
@@ -114,5 +114,5 @@ def spoilt_week() -> SupplyAggregates:
         (EventKind.SWELL, 251_000.0, 8.0, 112.0, 2),
         (EventKind.INTERRUPTION, 420_000.0, 42.0, 0.4, 7),
         (EventKind.INTERRUPTION, 480_600.0, 7200.0, 0.0, 7),
-        (EventKind.RAPID_CHANGE, 150_000.0, 0.2, 5.6, 1),
+        (EventKind.RAPID_VOLTAGE_CHANGE, 150_000.0, 0.2, 5.6, 1),
     )

@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "store": ("openami.cli.store", "What the reading store holds, and its upkeep."),
     "meter": ("openami.cli.meter", "Software meters on the wire."),
     "measure": ("openami.cli.measure", "Measure a recorded waveform: NPZ, WAV, CSV, COMTRADE."),
+    "power-quality": ("openami.cli.power_quality", "Hold a supply against EN 50160; the weekly report."),
     "laboratory": ("openami.cli.laboratory", "Test meter models against their accuracy class."),
     "serve": ("openami.cli.serve", "Open the console in a browser."),
     "demo": ("openami.cli.demo_command", "Run a small utility, from the meters to the bills."),

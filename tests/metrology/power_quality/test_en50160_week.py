@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openami.metrology.power_quality.en50160 import Finding, Verdict, evaluate, weeks_of
-from openami.metrology.power_quality.en50160_aggregates import EventKind
 from openami.metrology.power_quality.en50160_limits import Characteristic, en50160_limits, limits_from_table
+from openami.metrology.power_quality.event_kernel import EventKind
 from openami.quantities.errors import MeteringError
 from supply_week import ALLOWED_PCT, MONDAY_US, WEEK, quiet_week, spoilt_week, with_events
 
@@ -175,7 +175,7 @@ def test_an_excluded_frequency_is_that_of_the_ten_seconds_and_not_of_the_ten_min
 
 def test_a_rapid_change_flags_nothing_and_an_event_without_end_flags_the_rest() -> None:
     quiet = quiet_week(12)
-    changed = with_events(quiet, (EventKind.RAPID_CHANGE, 100.0, 0.1, 5.2, 1))
+    changed = with_events(quiet, (EventKind.RAPID_VOLTAGE_CHANGE, 100.0, 0.1, 5.2, 1))
     lasting = with_events(quiet, (EventKind.INTERRUPTION, 3605.0, np.nan, 0.0, 7))
 
     assert not evaluate(changed).aggregates.frequency_flagged().any()
@@ -271,7 +271,7 @@ def test_swells_fall_into_their_table(largest: float, seconds: float, cell: tupl
 def test_every_event_is_counted_once(events: list[tuple[EventKind, float, float, float, int]]) -> None:
     result = evaluate(with_events(quiet_week(6), *events))
 
-    of_voltage = [event for event in events if event[0] is not EventKind.RAPID_CHANGE]
+    of_voltage = [event for event in events if event[0] is not EventKind.RAPID_VOLTAGE_CHANGE]
     counted = int(result.dips.counts.sum() + result.swells.counts.sum())
     counted += result.short_interruptions + result.long_interruptions + result.unended
     assert counted == len(of_voltage)

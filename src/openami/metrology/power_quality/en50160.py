@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from openami.metrology.power_quality.en50160_aggregates import EventKind, SupplyAggregates, SupplyEvents
+from openami.metrology.power_quality.en50160_aggregates import SupplyAggregates, SupplyEvents
 from openami.metrology.power_quality.en50160_limits import (
     Characteristic,
     EventClasses,
@@ -25,6 +25,7 @@ from openami.metrology.power_quality.en50160_limits import (
     SupplyLimits,
     en50160_limits,
 )
+from openami.metrology.power_quality.event_kernel import EventKind
 from openami.quantities.errors import MeteringError
 
 F64 = npt.NDArray[np.float64]
@@ -184,8 +185,8 @@ def evaluate(week: SupplyAggregates, limits: SupplyLimits | None = None) -> Supp
         ),
         short_interruptions=interruptions.size - long,
         long_interruptions=long,
-        rapid_changes=int((events.kind == EventKind.RAPID_CHANGE).sum()),
-        unended=int((~ended & (events.kind != EventKind.RAPID_CHANGE)).sum()),
+        rapid_changes=int((events.kind == EventKind.RAPID_VOLTAGE_CHANGE).sum()),
+        unended=int((~ended & (events.kind != EventKind.RAPID_VOLTAGE_CHANGE)).sum()),
     )
 
 

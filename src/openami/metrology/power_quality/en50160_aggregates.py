@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from openami.metrology.power_quality.event_kernel import EventKind
 from openami.metrology.power_quality.flicker_severity import INTERVALS_OF_PLT, plt
 from openami.quantities.errors import MeteringError
 
@@ -32,15 +32,6 @@ FREQUENCY_US: Final = 10_000_000
 
 FREQUENCIES: Final = INTERVAL_US // FREQUENCY_US
 """Values of frequency in an interval."""
-
-
-class EventKind(IntEnum):
-    """Kind of a voltage event."""
-
-    DIP = 1
-    SWELL = 2
-    INTERRUPTION = 3
-    RAPID_CHANGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +63,7 @@ class SupplyEvents:
             raise MeteringError(f"columns of events of the shapes {shapes}", expected="equally many in each")
         if np.any(np.diff(self.start_us) < 0) or np.any(~np.isin(self.kind, list(EventKind))):
             raise MeteringError(
-                "events out of order or of unknown kinds", expected="rising starts, kinds 1 to 4"
+                "events out of order or of unknown kinds", expected="rising starts, kinds 0 to 3"
             )
         if _impossible(self.duration_s) or _impossible(self.level_v):
             raise MeteringError(
@@ -239,7 +230,7 @@ class SupplyAggregates:
     def frequency_flagged(self) -> Mask:
         """(60 n,) a dip, swell or interruption touched the ten seconds; one without an end lasts."""
         marked = np.zeros(self.f_hz.size, np.bool_)
-        voltage = self.events.chosen(self.events.kind != EventKind.RAPID_CHANGE)
+        voltage = self.events.chosen(self.events.kind != EventKind.RAPID_VOLTAGE_CHANGE)
         for start_us, duration_s in zip(voltage.start_us, voltage.duration_s, strict=True):
             first = (int(start_us) - self.start_us) // FREQUENCY_US
             end_us = self.end_us if np.isnan(duration_s) else int(start_us) + round(float(duration_s) * 1e6)

@@ -89,8 +89,8 @@ def limits_from_table(table: Mapping[str, Any]) -> SupplyLimits:
     Raises
     ------
     MeteringError
-        A key is missing or holds something else, an edge is out of order, a share is none, or the rule for
-        flagged intervals is not ``"excluded"``, the only one there is.
+        A key is missing or holds something else, a characteristic has no limit, an edge is out of order, a
+        share is none, or the rule for flagged intervals is not ``"excluded"``, the only one there is.
     """
     try:
         limits = [_limit(row) for row in table["limit"]]
@@ -107,6 +107,12 @@ def limits_from_table(table: Mapping[str, Any]) -> SupplyLimits:
                     harmonics["source"],
                     int(order),
                 )
+            )
+        missing = set(Characteristic) - {limit.characteristic for limit in limits}
+        if missing:
+            raise MeteringError(
+                f"no limit of the {', '.join(sorted(each.value for each in missing))}",
+                expected="one of each characteristic at least",
             )
         if table["flagged"]["rule"] != "excluded":
             raise MeteringError(

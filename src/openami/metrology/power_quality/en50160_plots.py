@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.metrology.power_quality.en50160 import Finding, SupplyWeek
-from openami.metrology.power_quality.en50160_aggregates import FREQUENCIES, INTERVAL_US, EventKind
+from openami.metrology.power_quality.en50160_aggregates import FREQUENCIES, INTERVAL_US
 from openami.metrology.power_quality.en50160_limits import Characteristic
 from openami.metrology.power_quality.en50160_svg import (
     WIDE,
@@ -33,6 +33,7 @@ from openami.metrology.power_quality.en50160_svg import (
     text,
     upright_ticks,
 )
+from openami.metrology.power_quality.event_kernel import EventKind
 from openami.metrology.power_quality.flicker_severity import INTERVALS_OF_PLT
 
 F64 = npt.NDArray[np.float64]
@@ -167,7 +168,7 @@ def unbalance_figure(week: SupplyWeek, canvas: Canvas, say: Say) -> str:
 def events_figure(week: SupplyWeek, canvas: Canvas, say: Say) -> str:
     """Events by duration (logarithmic) and by their residual or largest voltage."""
     data = week.aggregates
-    ended = np.isfinite(data.events.duration_s) & (data.events.kind != EventKind.RAPID_CHANGE)
+    ended = np.isfinite(data.events.duration_s) & (data.events.kind != EventKind.RAPID_VOLTAGE_CHANGE)
     events = data.events.chosen(ended)
     seconds = np.maximum(events.duration_s, 0.005)
     percent = events.level_v / data.nominal_v * 100

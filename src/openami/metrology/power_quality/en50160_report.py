@@ -86,8 +86,9 @@ def report_html(week: SupplyWeek, sources: Sequence[ReportSource] = (), language
     style = resources.files(__package__).joinpath("en50160_report.css").read_text("utf-8")
     title = escape(say("Power quality of a week by EN 50160"))
     span = f"{utc(week.aggregates.start_us)} – {utc(week.aggregates.end_us)} UTC"
+    standard = escape(f"{week.limits.standard}, {week.limits.edition}")
     parts = (
-        f"<header><h1>{title}</h1><p class=lead>{span}</p></header>",
+        f"<header><h1>{title}</h1><p class=lead>{span} · {standard}</p></header>",
         _answer(week, say),
         _verdicts(week, say),
         voltage_section(week, say),
@@ -120,6 +121,7 @@ def _answer(week: SupplyWeek, say: Say) -> str:
         "The limits are recalled and not read from the text of the standard, as each row says. "
         "Confirm them before anybody relies on this page."
     )
+    notice = f"<p class=notice>{escape(recalled)}</p>" if _recalled(week) else ""
     data = week.aggregates
     facts = {
         say("Declared voltage"): f"{data.nominal_v:g} V",
@@ -137,8 +139,13 @@ def _answer(week: SupplyWeek, say: Say) -> str:
     )
     return (
         f'<section class="answer {style_of(week.verdict)}"><p><strong>{escape(sentence)}</strong><br>'
-        f"{escape(whole)}</p><dl>{rows}</dl><p class=notice>{escape(recalled)}</p></section>"
+        f"{escape(whole)}</p><dl>{rows}</dl>{notice}</section>"
     )
+
+
+def _recalled(week: SupplyWeek) -> bool:
+    """True when a limit was not read from the text of the standard."""
+    return any("recalled" in finding.limit.source for finding in week.findings)
 
 
 def _verdicts(week: SupplyWeek, say: Say) -> str:
@@ -177,7 +184,12 @@ def _row(limit: Limit, found: Sequence[Finding], phases: Sequence[str], say: Say
     if first.phase is None:
         cells = [_within(first, say("all phases"), span=len(phases))]
     return _limit_row(
-        say(_NAMES[limit.name]), escape(wanted) + judged, cells, spoken_for(found), limit.source, say
+        say(_NAMES.get(limit.name, limit.name)),
+        escape(wanted) + judged,
+        cells,
+        spoken_for(found),
+        limit.source,
+        say,
     )
 
 

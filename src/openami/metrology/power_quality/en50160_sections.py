@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.metrology.power_quality.en50160 import EventTable, SupplyWeek, Verdict
-from openami.metrology.power_quality.en50160_aggregates import FREQUENCIES, INTERVAL_US, EventKind
+from openami.metrology.power_quality.en50160_aggregates import FREQUENCIES, INTERVAL_US
 from openami.metrology.power_quality.en50160_html import (
     NOTHING,
     Say,
@@ -42,6 +42,7 @@ from openami.metrology.power_quality.en50160_plots import (
     unbalance_figure,
     voltage_figure,
 )
+from openami.metrology.power_quality.event_kernel import EventKind
 from openami.metrology.power_quality.flicker_severity import INTERVALS_OF_PLT
 
 F64 = npt.NDArray[np.float64]
@@ -56,7 +57,7 @@ _KINDS: Final = {
     EventKind.DIP: "dip",
     EventKind.SWELL: "swell",
     EventKind.INTERRUPTION: "interruption",
-    EventKind.RAPID_CHANGE: "rapid change",
+    EventKind.RAPID_VOLTAGE_CHANGE: "rapid change",
 }
 
 
