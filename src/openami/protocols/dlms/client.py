@@ -20,7 +20,7 @@ request. Everything else raises `RemoteProtocolError` and breaks the association
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from openami.protocols.dlms.acse import (
     AARE,
@@ -57,6 +57,7 @@ from openami.protocols.dlms.apdu_set import (
 from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT, Mechanism
 from openami.protocols.dlms.association_state import Event, State, following
 from openami.protocols.dlms.axdr import Data, Plain, Tag, decode_plain, encode
+from openami.protocols.dlms.channel import Channel
 from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
 from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher
 from openami.protocols.dlms.client_security import ClientSecurity, recover_counter
@@ -98,18 +99,6 @@ _NEVER_CIPHERED = frozenset((AARQ, AARE, RLRQ, RLRE, EXCEPTION_RESPONSE))
 _INVOKE = 0xC0  # high priority, confirmed
 _SET_HEADER = 32
 """Octets of a SET request besides its data, at most (no selector in blocks)."""
-
-
-class Channel(Protocol):
-    """Framing between the association and the bytes of a transport (TCP wrapper, later HDLC)."""
-
-    def outgoing(self, apdu: bytes) -> bytes:
-        """Bytes to send for an APDU."""
-        ...
-
-    def incoming(self, data: bytes) -> list[bytes]:
-        """APDUs completed by received bytes; raises `RemoteProtocolError`."""
-        ...
 
 
 class Association:
@@ -414,7 +403,8 @@ class Association:
         data = yield self._channel.outgoing(self._protected(apdu))
         answer: Apdu | None = None
         while answer is None:
-            for received in self._channel.incoming(data):
+            incoming = self._channel.incoming(data)
+            for received in incoming.apdus:
                 if answer is not None:
                     raise RemoteProtocolError("a second answer to one request")
                 arrived = decode_apdu(self._verified(received))
@@ -423,7 +413,7 @@ class Association:
                 else:
                     answer = arrived
             if answer is None:
-                data = yield b""
+                data = yield incoming.outgoing
         return answer
 
     def _protected(self, apdu: bytes) -> bytes:

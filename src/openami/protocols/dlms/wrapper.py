@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from openami.protocols.dlms.channel import Incoming
 from openami.protocols.dlms.limits import MAX_PDU
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
@@ -108,7 +109,7 @@ class WrapperChannel:
         """Bytes to send for an APDU."""
         return Frame(self._client, self._server, apdu).to_bytes()
 
-    def incoming(self, data: bytes) -> list[bytes]:
+    def incoming(self, data: bytes) -> Incoming:
         """APDUs completed by received bytes.
 
         Raises
@@ -126,4 +127,4 @@ class WrapperChannel:
                     expected=f"{self._server} to {self._client}",
                 )
             apdus.append(event.apdu)
-        return apdus
+        return Incoming(apdus)

@@ -1,0 +1,38 @@
+"""The seam between an association and the bytes of its transport: APDUs in, bytes out, and the other way.
+
+A channel is one framing (TCP wrapper: `wrapper.WrapperChannel`; UDP: `udp_wrapper.DatagramChannel`; HDLC:
+`hdlc_channel.HdlcChannel`) between one client and one logical device. Rule of this file: what must be sent
+before an APDU is whole (the acknowledgement of a segment, the next segment of a request) is the channel's
+affair, and the association only passes it on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Incoming(NamedTuple):
+    """What received bytes brought.
+
+    Parameters
+    ----------
+    apdus:
+        APDUs completed, in order.
+    outgoing:
+        Bytes to send at once, so that more arrives; empty where there is nothing to send.
+    """
+
+    apdus: list[bytes]
+    outgoing: bytes = b""
+
+
+class Channel(Protocol):
+    """Framing between an association and a transport."""
+
+    def outgoing(self, apdu: bytes) -> bytes:
+        """Bytes to send for an APDU; perhaps only its first segments."""
+        ...
+
+    def incoming(self, data: bytes) -> Incoming:
+        """What received bytes brought; raises `RemoteProtocolError`."""
+        ...
