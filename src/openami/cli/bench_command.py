@@ -18,6 +18,7 @@ BENCHES = {
     "vee": "openami.cli.bench.vee",
     "meter": "openami.cli.bench.meter",
     "collection": "openami.cli.bench.collection",
+    "harmonics": "openami.cli.bench.harmonics",
 }
 
 

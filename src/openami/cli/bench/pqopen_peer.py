@@ -1,4 +1,4 @@
-"""Drives the peer `pqopen-lib` over a file of samples; run by the peers' interpreter, in a process of its own.
+"""Drives the peer pqopen-lib over a file of samples, by the peers' interpreter in a process of its own.
 
 ``python pqopen_peer.py samples.npz result.json``. The NPZ holds ``u`` and ``i``, float64 (phases, samples)
 in V and A, ``rate_hz``, ``nominal_hz``, and optionally ``harmonics`` (50; 0 for none), ``flicker`` (0 or

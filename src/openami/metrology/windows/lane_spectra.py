@@ -44,6 +44,10 @@ OVERREAD = LANES
 """Samples that are read, and not used, behind the last one that a window needs."""
 
 
+_UNIT = 2.0**40
+_PART = np.float32(2.0**-24)  # of a row: 256 of them, `PHASES`, make a sample
+
+
 class LaneSpectra:
     """Spectra of windows of a given number of points.
 
@@ -154,15 +158,17 @@ def interleave(
 
 @njit(cache=True, nogil=True)
 def places(fraction: float, step: float, row: I64, at: I64, part: F32) -> None:  # pragma: no cover - compiled
-    """Where each point lies: first sample's place in the lanes, row of the table, rest between rows."""
+    """Where each point lies: first sample's place in the lanes, row of the table, rest between rows.
+
+    Counted in 2**-40 of a sample: a thousand steps are off by less than 1e-9 sample.
+    """
+    place = np.int64(fraction * _UNIT + 0.5)
+    stride = np.int64(step * _UNIT + 0.5)
     for point in range(row.size):
-        place = fraction + step * point
-        whole = int(place)
-        fine = (place - whole) * PHASES
-        upper = int(fine)
-        at[point] = CHANNELS * whole
-        row[point] = LANES * upper
-        part[point] = fine - upper
+        at[point] = (place >> 40) * CHANNELS
+        row[point] = ((place >> 32) & 255) * LANES
+        part[point] = np.float32(np.int32((place >> 8) & 0xFFFFFF)) * _PART
+        place += stride
 
 
 @njit(cache=True, nogil=True)

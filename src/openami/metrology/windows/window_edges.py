@@ -250,10 +250,16 @@ def _reference(seen_hz: F64, begin: int, end: int) -> int:  # pragma: no cover -
     Without one the first that is there from ``begin`` to ``end``; -1 without that.
     """
     for phase in range(seen_hz.shape[0]):
-        if (seen_hz[phase, begin - 1 : end + 2] > 0.0).all():
+        steady = True
+        for slot in range(begin - 1, end + 2):
+            steady = steady and seen_hz[phase, slot] > 0.0
+        if steady:
             return phase
     for phase in range(seen_hz.shape[0]):
-        if (seen_hz[phase, begin : end + 1] != 0.0).all():
+        there = True
+        for slot in range(begin, end + 1):
+            there = there and seen_hz[phase, slot] != 0.0
+        if there:
             return phase
     return -1
 
