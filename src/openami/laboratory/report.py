@@ -77,6 +77,7 @@ def page_environment(translate: Translate) -> Environment:
         loader=PackageLoader("openami.laboratory"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["figure"] = figure_text
+    environment.filters["limit_text"] = limit_text
     environment.filters["share"] = lambda share: "" if share is None else f"{100 * share:.0f} %"
     environment.globals["t"] = translate
     return environment
@@ -98,6 +99,17 @@ def figure_text(value: float | None, unit: str, sign: str = "") -> str:
     elif float(text) == 0:
         text = text.removeprefix("-")
     return f"{text} {short}".strip().replace("-", "\u2212")
+
+
+def limit_text(row: Document) -> str:
+    """The limits of a row of a document: both sides, one side, or unlike sides."""
+    limit, low, unit = row["limit"], row["low_limit"], row["unit"]
+    if row["test"] == "starting":
+        return f"> 0 {unit.split(' ')[0]}"
+    if limit is None or low is None:
+        return "\u2013"
+    sign = "±" if low == -limit and limit != 0 else "\u2264 " if low == 0 else f"{low:g} .. +"
+    return figure_text(limit, unit, sign)
 
 
 def _header(document: Document, translate: Translate) -> list[tuple[str, str]]:
@@ -188,21 +200,11 @@ def _point_texts(row: Document, document: Document, translate: Translate) -> Map
         conditions.append(translate("after {years:.3g} years", years=row["age_years"]))
     if row["note"] and row["test"] == "combined_error":
         conditions.append(row["note"])
-    limit, low = row["limit"], row["low_limit"]
-    unit = row["unit"]
-    if limit is None:
-        limit_text = "\u2013"
-    elif low is not None and low == -limit:
-        limit_text = figure_text(limit, unit, "±")
-    else:
-        limit_text = figure_text(limit, unit, "≤ " if low == 0 else f"{low:g} .. +")
-    if row["test"] == "starting":
-        limit_text = f"> 0 {unit.split(' ')[0]}"
     return {
         "conditions": ", ".join(conditions).replace("-", "\u2212"),
-        "value": figure_text(row["value"], unit),
+        "value": figure_text(row["value"], row["unit"]),
         "uncertainty": "" if row["uncertainty"] is None else _significant(row["uncertainty"]),
-        "limit": limit_text,
+        "limit": limit_text(row),
         "verdict": row["verdict"],
         "source": row["source"],
     }

@@ -220,6 +220,7 @@ def _summary_row(item: TestSummary) -> Document:
         "verdict": item.verdict.value,
         "worst": _finite(worst.value),
         "limit": _finite(worst.check.limit),
+        "low_limit": _finite(worst.check.floor),
         "unit": _UNITS.get(worst.check.law, "%"),
         "uncertainty": _finite(worst.uncertainty),
         "share_of_limit": _finite(worst.share_of_limit),
