@@ -35,7 +35,7 @@ class WindowMark(IntFlag):
 
     NONE = 0
     SATURATED = 1
-    """A channel stood at the limit of its converter."""
+    """A channel stood at the limit of its converter, in the window or where its edges are found."""
     AFTER_GAP = 2
     """The first window after missing samples."""
     UNSYNCHRONISED = 4

@@ -102,6 +102,8 @@ _FIRST_LOOK_S: Final = 0.5
 """How much of the beginning is looked at to tell 50 Hz from 60 Hz."""
 _NAMED_GAPS: Final = 100
 _KEPT_CYCLES: Final = 40
+_PROBE_REACH_CYCLES: Final = 2.6
+"""How far from a window samples still move its edges: half of a frequency probe of five cycles."""
 _SHORTEST_RUN_S: Final = 0.01
 """Samples between two missing ones that are shorter than this are of no use to any window."""
 _SLOWEST_STREAM_HZ: Final = 1000.0
@@ -260,8 +262,9 @@ class _Meter:
             marks[(columns.flags & int(flag)) != 0] |= int(own)
         if self._saturated_runs.size:
             begins, ends = self._saturated_runs.T
-            behind = np.searchsorted(ends, start)
-            touched = (behind < begins.size) & (begins[np.minimum(behind, begins.size - 1)] < end)
+            reach = _PROBE_REACH_CYCLES * self._rate_hz / columns.f_hz
+            behind = np.searchsorted(ends, start - reach)
+            touched = (behind < begins.size) & (begins[np.minimum(behind, begins.size - 1)] < end + reach)
             marks[touched] |= int(WindowMark.SATURATED)
         u_bins, i_bins = (np.asarray(bins, np.complex128) for bins in (columns.u_bins, columns.i_bins))
         totals = Totals(columns.u_v, columns.i_a[:, : self._phase_count], columns.p_w)
