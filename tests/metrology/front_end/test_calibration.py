@@ -146,8 +146,8 @@ def test_temperature_is_compensated_by_the_thermometer(temperature_c: float) -> 
 def test_power_at_power_factor_0_01_is_right_within_a_tenth_of_a_percent() -> None:
     """The gateway model: 3 us of skew, transformer, noise, all compensated; the issue asks for 1000 ppm."""
     content = parameter_set("gateway_01s")
-    parameters = front_end_from_table(content["front_end"])  # type: ignore[arg-type]
-    plan = calibration_plan_from_table(content["calibration"])  # type: ignore[arg-type]
+    parameters = front_end_from_table(content["front_end"])
+    plan = calibration_plan_from_table(content["calibration"])
     record = record_of(parameters, plan)
     bare = ChannelCorrection(57.7), ChannelCorrection(1.0)
     uncompensated = replace(record, voltage=(bare[0],) * 3, current=(bare[1],) * 3)
@@ -187,7 +187,7 @@ def test_residuals_and_uncertainty_are_recorded_at_every_point() -> None:
     for left in RECORD.residuals:
         assert abs(left[0].power_ppm) < 0.6
         assert abs(left[0].lead_urad) < 0.6
-    noisy = front_end_from_table(parameter_set("ct_02s")["front_end"])  # type: ignore[arg-type]
+    noisy = front_end_from_table(parameter_set("ct_02s")["front_end"])
     plan = CalibrationPlan(load=(0.01, 1.0))
     reference = Reference("bench 7", ratio_uncertainty_ppm=20.0, phase_uncertainty_urad=30.0)
     record = calibrate(FrontEnd(noisy), plan.points(57.7, 5.0), at=AT, who="x", reference=reference)

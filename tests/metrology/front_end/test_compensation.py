@@ -286,7 +286,7 @@ def test_bad_input_is_refused() -> None:
     meter = DynamicCompensation(SETTINGS)
     u, i = noise(10)
     with pytest.raises(MeteringError, match="int32"):
-        meter.feed(u.astype(np.int64), i)  # type: ignore[arg-type]
+        meter.feed(u.astype(np.int64), i)
     with pytest.raises(MeteringError, match="int32"):
         meter.feed(u[:1], i)
     with pytest.raises(MeteringError, match="as many"):
@@ -320,4 +320,4 @@ def test_bad_input_is_refused() -> None:
 )
 def test_a_correction_that_cannot_be_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(MeteringError):
-        replace(ChannelCorrection(5.0), **change)  # type: ignore[arg-type]
+        replace(ChannelCorrection(5.0), **change)

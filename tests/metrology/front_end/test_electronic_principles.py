@@ -259,6 +259,20 @@ def test_a_digital_multiplier_of_perfect_parts_multiplies() -> None:
         assert at(make, load, pf) == pytest.approx(0.0, abs=1e-3 / pf)
 
 
+def test_the_register_is_an_integer_that_no_cut_and_no_full_scale_disturbs() -> None:
+    parameters = replace(IDEAL_DIGITAL, phases=3)
+    u = np.repeat(sine(320.0, seconds=20.0), 3, axis=0)
+    i = np.repeat(sine(84.0, seconds=20.0), 3, axis=0)
+    whole, parts = DigitalMeter(RATE, parameters), DigitalMeter(RATE, parameters)
+    energy = whole.advance(u, i)
+    pieces = [parts.advance(u[:, a : a + 7777], i[:, a : a + 7777]) for a in range(0, u.shape[1], 7777)]
+    assert parts.register_counts == whole.register_counts > 2**63
+    assert sum(pieces) == pytest.approx(energy, rel=1e-12)
+    assert energy / (3 * 320.0 * 84.0 * 20.0) == pytest.approx(1.0, abs=2e-3)
+    with pytest.raises(MeteringError, match="24"):
+        replace(parameters, voltage=ConverterModel(25, 460.0))
+
+
 def test_the_difference_of_the_input_filters_is_a_phase_error() -> None:
     lag_s = 3e-6
     filters = replace(IDEAL_DIGITAL, voltage_lag_s=1e-5, current_lag_s=1e-5 + lag_s)

@@ -18,7 +18,7 @@ from openami.quantities.errors import FormatError, MeteringError
 
 
 def table() -> dict[str, Any]:
-    return copy.deepcopy(dict(parameter_set("gateway_01s"))["front_end"])  # type: ignore[return-value]
+    return copy.deepcopy(dict(parameter_set("gateway_01s"))["front_end"])
 
 
 def test_every_parameter_set_makes_a_front_end_and_a_plan_and_says_where_its_numbers_are_from() -> None:
@@ -26,9 +26,9 @@ def test_every_parameter_set_makes_a_front_end_and_a_plan_and_says_where_its_num
     for name in parameter_set_names():
         content = parameter_set(name)
         assert set(content) == {"front_end", "calibration"}
-        parameters = front_end_from_table(content["front_end"])  # type: ignore[arg-type]
+        parameters = front_end_from_table(content["front_end"])
         assert "recalled" in parameters.source
-        assert calibration_plan_from_table(content["calibration"]).load  # type: ignore[arg-type]
+        assert calibration_plan_from_table(content["calibration"]).load
 
 
 def test_an_unknown_parameter_set_is_refused_with_the_known_ones() -> None:

@@ -24,6 +24,10 @@ from openami.quantities.errors import MeteringError
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 
+_MOST_BITS = 24
+_MOST_SAMPLES = 8192
+"""Three phases of products of 24 by 24 bits over so many samples stay below 2**61."""
+
 
 @dataclass(frozen=True, slots=True)
 class DigitalParameters:
@@ -68,6 +72,11 @@ class DigitalParameters:
                 raise MeteringError(f"{name} = {getattr(self, name)} of a digital meter", expected="above 0")
         if not 1 <= self.phases <= 3:
             raise MeteringError(f"a digital meter of {self.phases} phases", expected="1 to 3")
+        if not max(self.voltage.bits, self.current.bits) <= _MOST_BITS:
+            raise MeteringError(
+                f"converters of {self.voltage.bits} and {self.current.bits} bits",
+                expected=f"at most {_MOST_BITS}: the products are summed in 64",
+            )
         if not (0.0 <= self.voltage_lag_s <= 1e-3 and 0.0 <= self.current_lag_s <= 1e-3):
             raise MeteringError("a lag of an input filter out of range", expected="0 .. 1 ms")
 
@@ -105,6 +114,11 @@ class DigitalMeter:
         return self.parameters.phases
 
     @property
+    def register_counts(self) -> int:
+        """Sum of products of counts since the beginning."""
+        return self._register
+
+    @property
     def settling_s(self) -> float:
         """How long after a change of the load the registration has settled."""
         return 3.0
@@ -137,16 +151,23 @@ class DigitalMeter:
         self._samples += u.shape[1]
         product_w = p.voltage.units_per_count * p.current.units_per_count
         threshold = p.no_load_threshold * p.nominal_v * p.basic_a * p.phases / product_w
-        before = int(self._sums[0])
-        _sum_products(counts[0], counts[1], threshold, 2.0 * step, self._offsets, self._sums, self._mean)
+        total = 0
+        for first in range(0, u.shape[1], _MOST_SAMPLES):
+            part = slice(first, first + _MOST_SAMPLES)
+            total += int(
+                _sum_products(
+                    counts[0, :, part], counts[1, :, part], threshold, 2.0 * step, self._offsets, self._mean
+                )
+            )
+        self._register += total
         gain = self._gain * (1.0 + p.gain_per_k * (temperature_c - 23.0))
-        return (int(self._sums[0]) - before) * product_w * step * gain
+        return total * product_w * step * gain
 
     def _clear(self) -> None:
         self._samples = 0
         self._lags = np.zeros((2, self.phases, 2))
         self._offsets = np.zeros((self.phases, 2))
-        self._sums = np.zeros(1, np.int64)
+        self._register = 0
         self._mean = np.zeros(1)
 
     def _adjust(self) -> None:
@@ -187,9 +208,9 @@ def _sum_products(
     threshold: float,
     share: float,
     offsets: F64,
-    sums: npt.NDArray[np.int64],
     mean: F64,
-) -> None:  # pragma: no cover - compiled
+) -> np.int64:  # pragma: no cover - compiled
+    registered = np.int64(0)
     for k in range(u.shape[1]):
         total = np.int64(0)
         for phase in range(u.shape[0]):
@@ -201,4 +222,5 @@ def _sum_products(
             )
         mean[0] += (total - mean[0]) * share
         if abs(mean[0]) >= threshold:
-            sums[0] += total
+            registered += total
+    return registered
