@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +127,7 @@ class Aggregator:
     def __init__(self, layout: Layout, declared_v: float) -> None:
         self._layout = layout
         self._declared_v = declared_v
-        self._columns = int(layout.offsets[-1])
+        self._columns = layout.offsets[-1]
         self._ticks: list[tuple[float, int]] = []
         self._short = [_Accumulator(self._columns)]
         self._ten: _Accumulator | None = None
@@ -134,6 +135,7 @@ class Aggregator:
         self._two: _Accumulator | None = None
         self._two_pst: list[F64] = []
         self._pst: dict[int, F64] = {}
+        self._no_severity = np.full(layout.phases, np.nan)
 
     def begin(self, tag_us: int) -> None:
         """The clock is known: the ten minutes that run now, seen from here on, end at ``tag_us``."""
@@ -249,7 +251,7 @@ class Aggregator:
             self._short.append(_Accumulator(self._columns))
 
     def _end_ten_minutes(self, over: _Accumulator, ten: list[_Finished], two: list[_Finished]) -> None:
-        pst = self._pst.pop(over.tag_us, np.full(self._layout.phases, np.nan))
+        pst = self._pst.pop(over.tag_us, self._no_severity)
         self._pst = {tag: value for tag, value in self._pst.items() if tag > over.tag_us}
         if not over.windows:
             return
@@ -272,7 +274,7 @@ class Aggregator:
         over = self._two
         if over is None:
             return
-        severity = np.full(self._layout.phases, np.nan)
+        severity = self._no_severity
         if over.windows == INTERVALS_OF_PLT:
             severity = plt(np.array(self._two_pst).T)
         else:
@@ -283,7 +285,7 @@ class Aggregator:
     def _finished(
         self, over: _Accumulator, tag_us: int, pst: F64 | None = None, plt_of_interval: F64 | None = None
     ) -> _Finished:
-        nothing = np.full(self._layout.phases, np.nan)
+        nothing = self._no_severity
         return _Finished(
             over.start,
             over.end,
@@ -326,8 +328,7 @@ class _Accumulator:
 
     def mean(self) -> F64:
         """Means, (columns,)."""
-        with np.errstate(invalid="ignore"):
-            found: F64 = self.sums / np.where(self.counts > 0, self.counts, np.nan)
+        found: F64 = self.sums / np.where(self.counts > 0, self.counts, np.nan)
         return found
 
 
@@ -347,21 +348,27 @@ class _Finished:
 
 def _intervals(finished: list[_Finished], layout: Layout, declared_v: float) -> Intervals:
     """`Intervals` of finished ones, in order."""
-    none = np.empty((0, layout.phases))
+    if not finished:
+        return no_intervals(layout, declared_v)
     return Intervals(
         start=np.array([item.start for item in finished]),
         end=np.array([item.end for item in finished]),
         tag_us=np.array([item.tag_us for item in finished], np.int64),
         windows=np.array([item.windows for item in finished], np.int64),
         flags=np.array([item.flags for item in finished], np.int64),
-        quantities=Quantities(
-            layout,
-            np.array([item.columns for item in finished]).reshape(len(finished), int(layout.offsets[-1])),
-            declared_v,
-        ),
-        pst=np.array([item.pst for item in finished]) if finished else none,
-        plt=np.array([item.plt for item in finished]) if finished else none,
+        quantities=Quantities(layout, np.array([item.columns for item in finished]), declared_v),
+        pst=np.array([item.pst for item in finished]),
+        plt=np.array([item.plt for item in finished]),
     )
+
+
+@lru_cache(maxsize=8)
+def no_intervals(layout: Layout, declared_v: float) -> Intervals:
+    """No intervals."""
+    none, integers = np.empty(0), np.empty(0, np.int64)
+    severity = np.empty((0, layout.phases))
+    quantities = Quantities(layout, np.empty((0, layout.offsets[-1])), declared_v)
+    return Intervals(none, none, integers, integers, integers, quantities, severity, severity)
 
 
 def _tag(position: float, time: SampleTime) -> int:
@@ -373,6 +380,6 @@ def _accumulate(values: F64, sums: F64, counts: F64) -> None:  # pragma: no cove
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
             value = values[row, column]
-            if value == value:
-                sums[column] += value
-                counts[column] += 1.0
+            there = value == value
+            sums[column] += value if there else 0.0
+            counts[column] += 1.0 if there else 0.0

@@ -163,7 +163,7 @@ class PowerQualityAnalyser:
         self._saturated: I64 = np.empty(0, np.int64)
         nothing = np.empty(0)
         self._waiting = _Waiting(
-            nothing, nothing, np.empty(0, np.int64), np.empty((0, int(self._layout.offsets[-1])))
+            nothing, nothing, np.empty(0, np.int64), np.empty((0, self._layout.offsets[-1]))
         )
         self._begin_streams()
 

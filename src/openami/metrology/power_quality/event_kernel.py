@@ -31,6 +31,9 @@ class EventKind(IntEnum):
 
 DIP, SWELL, INTERRUPTION, RVC = 0, 1, 2, 3
 
+_ONE_BY_ONE = 60
+"""Values looked at one by one before a stretch is tried again at once: costs time only, changes no result."""
+
 # Columns of a row of `find_events`.
 KIND, ENDED, CHANNEL, INDEX, START, EXTREME, EXTREME_CHANNEL, REFERENCE, DELTA_SS, ROW = range(10)
 
@@ -39,11 +42,11 @@ KIND, ENDED, CHANNEL, INDEX, START, EXTREME, EXTREME_CHANNEL, REFERENCE, DELTA_S
  RVC_THRESHOLD, RVC_STEADY_AGAIN, SLIDING_SHARE, HALF_CYCLES, CONFIGURATION) = range(12)  # fmt: skip
 
 # What it carries of a channel, float64.
-(LATEST, SLIDING, SLIDING_SQUARES, SLIDING_COUNT, RING_COUNT, RING_SUM, STEADY, MEAN_BEFORE, MAX_HEAD,
- MAX_TAIL, MIN_HEAD, MIN_TAIL, LARGEST_CHANGE, CHANNEL_STATE) = range(14)  # fmt: skip
+(LATEST, SLIDING, SLIDING_SQUARES, SLIDING_COUNT, RING_COUNT, RING_SLOT, STEADY, MEAN_BEFORE, LARGEST_CHANGE,
+ CHANNEL_STATE) = range(10)  # fmt: skip
 
-# The last 100/120 values of a channel, and queues of their largest and least with running numbers.
-(RING_VALUES, RING_STARTS, RING_LARGEST, RING_LARGEST_NUMBER, RING_LEAST, RING_LEAST_NUMBER, RING) = range(7)
+# The last 100/120 values of a channel; RING_SLOT is where the oldest lies.
+(RING_VALUES, RING_STARTS, RING) = range(3)
 
 # What it carries of the system, float64: per kind whether it is on, its extreme and the channel of that. A
 # rapid change has no such channel: there stands whether a dip, swell or interruption has spoilt it.
@@ -77,6 +80,7 @@ def find_events(
         ``values`` of its channel.
     """
     written = 0
+    one_by_one = 0
     phases = starts.shape[0]
     while True:
         channel = 0
@@ -85,6 +89,11 @@ def find_events(
                 return written
             if starts[c, begin[c]] < starts[channel, begin[channel]]:
                 channel = c
+        if one_by_one == 0:
+            if _pass_quiet(starts, values, begin, end, configuration, channels, rings, kinds):
+                continue
+            one_by_one = _ONE_BY_ONE  # another look at once would see the same
+        one_by_one -= 1
         index = begin[channel]
         begin[channel] += 1
         value = values[channel, index]
@@ -98,7 +107,75 @@ def find_events(
         written = _rapid_change(
             channel, index, start, value, reference, configuration, channels, rings, kinds, rows, written
         )
-        _slide(channel, value, configuration, channels, kinds)
+        if configuration[SLIDING_SHARE] > 0.0:
+            _slide(channel, value, configuration, channels, kinds)
+
+
+@njit(cache=True, nogil=True)
+def _pass_quiet(
+    starts: F64,
+    values: F64,
+    begin: I64,
+    end: I64,
+    configuration: F64,
+    channels: F64,
+    rings: F64,
+    kinds: F64,
+) -> bool:  # pragma: no cover - compiled
+    """Go over a stretch of all channels at once when nothing can happen in it; false when something could.
+
+    Nothing is on, every channel is steady, no value crosses a threshold, and the values of each channel lie,
+    with those of its ring, so close together that none can leave any mean of them by the threshold.
+    """
+    if configuration[SLIDING_SHARE] > 0.0:
+        return False
+    for kind in range(4):
+        if kinds[kind, ON] > 0.0:
+            return False
+    phases = starts.shape[0]
+    length = int(configuration[HALF_CYCLES])
+    until = np.inf
+    for c in range(phases):
+        if channels[c, STEADY] == 0.0:
+            return False
+        until = min(until, starts[c, min(begin[c] + length, end[c]) - 1])
+    declared = configuration[DECLARED_V]
+    lowest = max(configuration[DIP_BELOW], configuration[INTERRUPTION_BELOW]) * declared
+    highest = configuration[SWELL_ABOVE] * declared
+    spread = configuration[RVC_THRESHOLD] * declared
+    total = 0
+    for c in range(phases):
+        last = begin[c]
+        while starts[c, last] < until:
+            last += 1
+        low, high = _extremes(rings[c, RING_VALUES], 0, length, np.inf, -np.inf)
+        low, high = _extremes(values[c], begin[c], last, low, high)
+        if low < lowest or high > highest or high - low > spread:
+            return False
+        total += last - begin[c]
+    if total == 0:
+        return False
+    for c in range(phases):
+        slot = int(channels[c, RING_SLOT])
+        while starts[c, begin[c]] < until:
+            rings[c, RING_VALUES, slot] = values[c, begin[c]]
+            rings[c, RING_STARTS, slot] = starts[c, begin[c]]
+            channels[c, LATEST] = values[c, begin[c]]
+            begin[c] += 1
+            slot = slot + 1 if slot + 1 < length else 0
+        channels[c, RING_SLOT] = slot
+    return True
+
+
+# Rms values are never NaN, so that least and largest may be taken in any order.
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
+def _extremes(
+    x: F64, begin: int, end: int, low: float, high: float
+) -> tuple[float, float]:  # pragma: no cover - compiled
+    for k in range(np.uint64(begin), np.uint64(end)):
+        low = min(low, x[k])
+        high = max(high, x[k])
+    return low, high
 
 
 @njit(cache=True, nogil=True)
@@ -195,11 +272,9 @@ def _slide(
 ) -> None:  # pragma: no cover - compiled
     """Sliding reference: a first-order mean of the rms of 10/12 cycles, at rest while an event is on.
 
-    Every second Urms(1/2) makes gapless cycles; with a share of 0 the reference stays the declared voltage.
+    Every second Urms(1/2) makes gapless cycles.
     """
     share = configuration[SLIDING_SHARE]
-    if share == 0.0:
-        return
     state = channels[channel]
     state[SLIDING_COUNT] += 1.0
     if state[SLIDING_COUNT] % 2.0 == 1.0:
@@ -214,42 +289,21 @@ def _slide(
 
 
 @njit(cache=True, nogil=True)
-def _push(
-    state: F64, ring: F64, value: float, start: float, length: int
-) -> None:  # pragma: no cover - compiled
-    """Take a value into the ring of the last ``length``, its sum and the queues of its largest and least."""
-    number = int(state[RING_COUNT])
-    slot = number % length
-    state[RING_SUM] += value - (ring[RING_VALUES, slot] if number >= length else 0.0)
-    ring[RING_VALUES, slot] = value
-    ring[RING_STARTS, slot] = start
-    head, tail = int(state[MAX_HEAD]), int(state[MAX_TAIL])
-    if head < tail and ring[RING_LARGEST_NUMBER, head % length] <= number - length:
-        head += 1
-    while tail > head and ring[RING_LARGEST, (tail - 1) % length] <= value:
-        tail -= 1
-    ring[RING_LARGEST, tail % length] = value
-    ring[RING_LARGEST_NUMBER, tail % length] = number
-    state[MAX_HEAD], state[MAX_TAIL] = head, tail + 1
-    head, tail = int(state[MIN_HEAD]), int(state[MIN_TAIL])
-    if head < tail and ring[RING_LEAST_NUMBER, head % length] <= number - length:
-        head += 1
-    while tail > head and ring[RING_LEAST, (tail - 1) % length] >= value:
-        tail -= 1
-    ring[RING_LEAST, tail % length] = value
-    ring[RING_LEAST_NUMBER, tail % length] = number
-    state[MIN_HEAD], state[MIN_TAIL] = head, tail + 1
-    state[RING_COUNT] = number + 1
-    if slot == length - 1:  # the running sum would gather rounding for ever
-        total = 0.0
-        for k in range(length):
-            total += ring[RING_VALUES, k]
-        state[RING_SUM] = total
+def _ring_sum(ring: F64, oldest: int) -> float:  # pragma: no cover - compiled
+    """Sum of a ring, oldest value first: the same bits wherever the oldest lies."""
+    total = 0.0
+    for k in range(oldest, ring.shape[1]):
+        total += ring[RING_VALUES, k]
+    for k in range(oldest):
+        total += ring[RING_VALUES, k]
+    return total
 
 
 @njit(cache=True, nogil=True)
-def _mean(state: F64, length: int) -> float:  # pragma: no cover - compiled
-    return float(state[RING_SUM] / max(1.0, min(state[RING_COUNT], float(length))))
+def _mean(channels: F64, rings: F64, channel: int) -> float:  # pragma: no cover - compiled
+    """Mean of a channel's last values, of a ring that is not full too (the rest of it is zero)."""
+    count = max(1.0, min(channels[channel, RING_COUNT], float(rings.shape[2])))
+    return float(_ring_sum(rings[channel], int(channels[channel, RING_SLOT])) / count)
 
 
 @njit(cache=True, nogil=True)
@@ -274,25 +328,31 @@ def _rapid_change(
     phases = channels.shape[0]
     state, ring, system = channels[channel], rings[channel], kinds[RVC]
     length = int(configuration[HALF_CYCLES])
-    mean_before = _mean(state, length)
-    _push(state, ring, value, start, length)
+    slot = int(state[RING_SLOT])
+    evicted = ring[RING_VALUES, slot]
+    ring[RING_VALUES, slot] = value
+    ring[RING_STARTS, slot] = start
+    oldest = slot + 1 if slot + 1 < length else 0
+    state[RING_SLOT] = oldest
+    state[RING_COUNT] += 1.0
     if kinds[DIP, ON] + kinds[SWELL, ON] + kinds[INTERRUPTION, ON] > 0.0:
         system[SPOILT] = 1.0
     if state[RING_COUNT] < length:
         return written
-    mean = state[RING_SUM] / length
+    total = _ring_sum(ring, oldest)
+    mean = total / length
     threshold = configuration[RVC_THRESHOLD] if state[STEADY] > 0.0 else configuration[RVC_STEADY_AGAIN]
-    threshold *= reference
-    steady = (
-        ring[RING_LARGEST, int(state[MAX_HEAD]) % length] - mean <= threshold
-        and mean - ring[RING_LEAST, int(state[MIN_HEAD]) % length] <= threshold
-    )
+    outside = 0
+    for k in range(length):
+        outside += abs(ring[RING_VALUES, k] - mean) > threshold * reference
+    steady = outside == 0
     if state[STEADY] > 0.0 and not steady:
         state[STEADY] = 0.0
         if system[ON] == 0.0:
             for c in range(phases):
-                channels[c, MEAN_BEFORE] = mean_before if c == channel else _mean(channels[c], length)
+                channels[c, MEAN_BEFORE] = _mean(channels, rings, c)
                 channels[c, LARGEST_CHANGE] = 0.0
+            state[MEAN_BEFORE] = (total - value + evicted) / length
             system[ON] = 1.0
             system[EXTREME_NOW] = 0.0
             system[SPOILT] = 1.0 if kinds[DIP, ON] + kinds[SWELL, ON] + kinds[INTERRUPTION, ON] > 0.0 else 0.0
@@ -309,9 +369,9 @@ def _rapid_change(
     for c in range(phases):
         if channels[c, STEADY] == 0.0:
             return written
-        delta_ss = max(delta_ss, abs(_mean(channels[c], length) - channels[c, MEAN_BEFORE]))
+        delta_ss = max(delta_ss, abs(_mean(channels, rings, c) - channels[c, MEAN_BEFORE]))
         system[EXTREME_NOW] = max(system[EXTREME_NOW], channels[c, LARGEST_CHANGE])
     system[ON] = 0.0
-    steady_from = ring[RING_STARTS, int(state[RING_COUNT]) % length]
+    steady_from = ring[RING_STARTS, oldest]
     _write(rows[written], RVC, 1.0, channel, index, steady_from, system, reference, delta_ss)
     return written + 1

@@ -212,10 +212,10 @@ class HalfCycleStream:
         """Half cycles complete within ``u``, whose sample 0 is ``first``: rows of `_track` per phase."""
         assert self._segments is not None
         phases = u.shape[0]
-        rows = np.zeros((phases, int(u.shape[1] / (0.25 * self._state[0, _SHORTEST])) + 4, 6))
+        rows = np.empty((phases, int(u.shape[1] / (0.25 * self._state[0, _SHORTEST])) + 4, 6))
         counts = np.zeros(phases, np.int64)
         zero = 0 if self._segments.dtype == np.int64 else 0.0
-        _track_phases(u, i, first, zero, self._state, self._tables, self._segments, rows, counts)
+        _track(u, i, first, zero, self._state, self._tables, self._segments, rows, counts)
         return [rows[phase, : counts[phase]] for phase in range(phases)]
 
     def _columns(self, rows: F64, phase: int) -> HalfCycleRms:
@@ -248,107 +248,23 @@ def _fill_table(table: npt.NDArray[np.float32], period: float) -> None:  # pragm
         table[1, middle + offset] = weight * np.cos(angle)
 
 
-# Sums in another order than written: the correlation is needed to 1e-6 only.
-@njit(cache=True, nogil=True, fastmath=True)
-def _correlate(
-    x: Samples, middle: int, reach: int, table: npt.NDArray[np.float32]
-) -> tuple[np.float32, np.float32]:  # pragma: no cover - compiled
-    """Correlation of ``x`` about sample ``middle`` with sine and cosine, ``reach`` samples to both sides."""
-    width = 2 * reach + 1
-    begin = middle - reach
-    piece = x[begin : begin + width]
-    shift = table.shape[1] // 2 - reach
-    sine = table[0, shift : shift + width]
-    cosine = table[1, shift : shift + width]
-    in_phase = np.float32(0.0)
-    quadrature = np.float32(0.0)
-    for k in range(width):
-        value = np.float32(piece[k])
-        in_phase += value * sine[k]
-        quadrature += value * cosine[k]
-    return in_phase, quadrature
-
-
+# Below, arrays are handed on whole, with the phase as an index: a row as an array of its own would be counted
+# as a reference at every step, which takes longer than the step. Unsigned indices need no look at their sign.
 @njit(cache=True, nogil=True)
-def _crossing(
-    u: Samples,
-    first: int,
-    expected: float,
-    period: float,
-    table_period: float,
-    sign: float,
-    table: npt.NDArray[np.float32],
-    hold: float,
-) -> tuple[float, float, float]:  # pragma: no cover - compiled
-    """Crossing of the fundamental nearest to ``expected``, of either direction: (position, amplitude, sign).
-
-    A crossing of the other direction than ``sign`` is taken when it is nearer (the phase has jumped); with an
-    amplitude below ``hold`` the expected position is returned.
-    """
-    reach = int(np.floor(0.5 * table_period)) + 1
-    low, high = expected - 0.25 * period, expected + 0.25 * period
-    middle = int(np.rint(expected))
-    crossing = expected
-    amplitude = 0.0
-    found = sign
-    for _ in range(3):
-        in_phase, quadrature = _correlate(u, middle - first, reach, table)
-        amplitude = 2.0 / table_period * np.sqrt(in_phase * in_phase + quadrature * quadrature)
-        if amplitude < hold:
-            return expected, amplitude, sign
-        found = sign if sign * in_phase >= 0.0 else -sign
-        shift = np.arctan2(found * quadrature, found * in_phase) * table_period / (2.0 * np.pi)
-        crossing = min(max(middle - shift, low), high)
-        if abs(crossing - middle) <= 0.0625 * table_period:
-            break
-        middle = int(np.rint(crossing))
-    return crossing, amplitude, found
-
-
-@njit(cache=True, nogil=True)
-def _learn_period(
-    state: F64, crossing: float, expected: float, amplitude: float, held: bool
-) -> None:  # pragma: no cover - compiled
-    """Take the period from calm cycles; seek it anew where there was none yet or none for long."""
-    if held:
-        state[_LOCKED] = 1.0
-        state[_CALM] = 0.0
-        return
-    period = state[_PERIOD]
-    calm = (
-        abs(crossing - expected) < _CALM_SHIFT * period
-        and abs(amplitude - state[_AMPLITUDE]) < _CALM_CHANGE * amplitude
-    )
-    state[_CALM] = state[_CALM] + 1.0 if calm else 0.0
-    trusted = state[_CALM] >= _CALM_IN_A_ROW
-    state[_RESTLESS] = 0.0 if trusted else state[_RESTLESS] + 1.0
-    if state[_FOUND] < 2:
-        return
-    gain = 0.0
-    if state[_LOCKED] == 0.0:
-        gain = 1.0
-        if calm:
-            state[_LOCKED] = 1.0
-    elif trusted or state[_RESTLESS] > _PATIENCE:
-        gain = _GAIN
-    measured = crossing - state[_OLDER]
-    state[_PERIOD] = min(max(period + gain * (measured - period), state[_SHORTEST]), state[_LONGEST])
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _squares(x: Samples, begin: int, end: int, zero: float) -> float:  # pragma: no cover - compiled
+def _squares(
+    x: Samples, phase: int, begin: int, end: int, zero: float
+) -> float:  # pragma: no cover - compiled
     """Sum of squares of samples ``begin`` to ``end`` (not included); exact int64 when ``zero`` is one."""
     total = zero
-    piece = x[begin:end]
-    for k in range(piece.size):
-        value = piece[k] + zero
+    for k in range(np.uint64(begin), np.uint64(max(begin, end))):
+        value = x[phase, k] + zero
         total += value * value
     return total
 
 
 @njit(cache=True, nogil=True)
 def _mean_square(
-    x: Samples, begin: float, period: float, inside: float, counted: int, zero: float
+    x: Samples, phase: int, begin: float, period: float, inside: float, counted: int, zero: float
 ) -> float:  # pragma: no cover - compiled
     """Mean square over [begin, begin + period).
 
@@ -358,12 +274,9 @@ def _mean_square(
     end = begin + period
     low = int(np.ceil(begin))
     high = int(np.floor(end))
-    if high + 1 > counted:
-        inside += _squares(x, counted, high + 1, zero)
-    elif high + 1 < counted:
-        inside -= _squares(x, high + 1, counted, zero)
-    before, at_low = float(x[low - 1]) ** 2, float(x[low]) ** 2
-    at_high, after = float(x[high]) ** 2, float(x[high + 1]) ** 2
+    inside += _squares(x, phase, counted, high + 1, zero) - _squares(x, phase, high + 1, counted, zero)
+    before, at_low = float(x[phase, low - 1]) ** 2, float(x[phase, low]) ** 2
+    at_high, after = float(x[phase, high]) ** 2, float(x[phase, high + 1]) ** 2
     head = low - begin
     tail = end - high
     total = inside - 0.5 * (at_low + at_high)
@@ -373,7 +286,49 @@ def _mean_square(
 
 
 @njit(cache=True, nogil=True)
-def _track_phases(
+def _angle(y: float, x: float) -> float:  # pragma: no cover - compiled
+    """arctan(y / x) for x > 0; of small angles, which a locked channel sees, by a series good to 1e-11."""
+    slope = y / x
+    if abs(slope) > 0.06:
+        return float(np.arctan2(y, x))
+    square = slope * slope
+    return slope * (1.0 - square * (1.0 / 3.0 - square * (0.2 - square * (1.0 / 7.0 - square / 9.0))))
+
+
+@njit(cache=True, nogil=True)
+def _learn_period(
+    state: F64, phase: int, crossing: float, expected: float, amplitude: float, held: bool
+) -> None:  # pragma: no cover - compiled
+    """Take the period from calm cycles; seek it anew where there was none yet or none for long."""
+    if held:
+        state[phase, _LOCKED] = 1.0
+        state[phase, _CALM] = 0.0
+        return
+    period = state[phase, _PERIOD]
+    calm = (
+        abs(crossing - expected) < _CALM_SHIFT * period
+        and abs(amplitude - state[phase, _AMPLITUDE]) < _CALM_CHANGE * amplitude
+    )
+    state[phase, _CALM] = state[phase, _CALM] + 1.0 if calm else 0.0
+    trusted = state[phase, _CALM] >= _CALM_IN_A_ROW
+    state[phase, _RESTLESS] = 0.0 if trusted else state[phase, _RESTLESS] + 1.0
+    if state[phase, _FOUND] < 2:
+        return
+    gain = 0.0
+    if state[phase, _LOCKED] == 0.0:
+        gain = 1.0
+        if calm:
+            state[phase, _LOCKED] = 1.0
+    elif trusted or state[phase, _RESTLESS] > _PATIENCE:
+        gain = _GAIN
+    period += gain * (crossing - state[phase, _OLDER] - period)
+    state[phase, _PERIOD] = min(max(period, state[phase, _SHORTEST]), state[phase, _LONGEST])
+
+
+# Products may be summed in another order than written: correlations are needed to 1e-6 only, and the order is
+# the same wherever the stream is cut.
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _track(
     u: Samples,
     i: Samples,
     first: int,
@@ -384,67 +339,85 @@ def _track_phases(
     rows: F64,
     counts: npt.NDArray[np.int64],
 ) -> None:  # pragma: no cover - compiled
-    """`_track` for every phase."""
-    for phase in range(u.shape[0]):
-        current = i[phase] if i.shape[0] else u[phase, :0]
-        counts[phase] = _track(
-            u[phase], current, first, zero, state[phase], tables[phase], segments[phase], rows[phase]
-        )
-
-
-@njit(cache=True, nogil=True)
-def _track(
-    u: Samples,
-    i: Samples,
-    first: int,
-    zero: float,
-    state: F64,
-    table: npt.NDArray[np.float32],
-    segments: Sums,
-    rows: F64,
-) -> int:  # pragma: no cover - compiled
-    """Advance one channel as far as its samples reach; writes (start, period, u², i², rising, held) rows.
+    """Advance every phase as far as its samples reach; writes (start, period, u², i², rising, held) rows.
 
     Step k finds crossing k, closes segment k - 1 (the whole samples from crossing k - 1 up to crossing k) and
     finishes the window that began at crossing k - 2: two segments, more or less the few whole samples between
     crossing k and the window's end, and the fractions of a sample at its edges.
+
+    A crossing is the nearest to where it is expected, of either direction (the phase may have jumped); it is
+    sought with the cosine about the nearest sample, again about what was found when that lies further off.
     """
-    written = 0
-    while True:
-        period = state[_PERIOD]
-        if abs(period - state[_TABLE_PERIOD]) > _TABLE_STEP:
-            _fill_table(table, period)
-            state[_TABLE_PERIOD] = period
-        reach = int(np.floor(0.5 * state[_TABLE_PERIOD])) + 1
-        last, older = state[_LAST], state[_OLDER]
-        expected = last + 0.5 * period
-        if int(np.floor(expected + 0.25 * period)) + reach + 3 >= first + u.size:
-            return written
-        crossing, amplitude, sign = _crossing(
-            u, first, expected, period, state[_TABLE_PERIOD], -state[_LAST_SIGN], table, state[_HOLD]
-        )
-        held = amplitude < state[_HOLD]
-        begin = int(np.ceil(last)) - first
-        end = int(np.ceil(crossing)) - first
-        u_closed = zero
-        i_closed = zero
-        if state[_FOUND] >= 1:
-            u_closed = _squares(u, begin, end, zero)
-            if i.size:
-                i_closed = _squares(i, begin, end, zero)
-        if state[_FOUND] >= 2 and state[_LOCKED] > 0:
-            rows[written, 0] = older
-            rows[written, 1] = period
-            rows[written, 2] = _mean_square(u, older - first, period, segments[0] + u_closed, end, zero)
-            if i.size:
-                rows[written, 3] = _mean_square(i, older - first, period, segments[1] + i_closed, end, zero)
-            rows[written, 4] = state[_OLDER_SIGN]
-            rows[written, 5] = state[_OLDER_HELD]
-            written += 1
-        _learn_period(state, crossing, expected, amplitude, held)
-        segments[0] = u_closed
-        segments[1] = i_closed
-        state[_OLDER], state[_OLDER_SIGN], state[_OLDER_HELD] = last, state[_LAST_SIGN], state[_LAST_HELD]
-        state[_LAST], state[_LAST_SIGN], state[_LAST_HELD] = crossing, sign, 1.0 if held else 0.0
-        state[_AMPLITUDE] = amplitude
-        state[_FOUND] += 1
+    middle_of_table = tables.shape[2] // 2
+    currents = i.shape[0]
+    for phase in range(u.shape[0]):
+        written = 0
+        while True:
+            period = state[phase, _PERIOD]
+            if abs(period - state[phase, _TABLE_PERIOD]) > _TABLE_STEP:
+                _fill_table(tables[phase], period)
+                state[phase, _TABLE_PERIOD] = period
+            table_period = state[phase, _TABLE_PERIOD]
+            reach = int(0.5 * table_period) + 1
+            last, older = state[phase, _LAST], state[phase, _OLDER]
+            expected = last + 0.5 * period
+            low, high = expected - 0.25 * period, expected + 0.25 * period
+            if int(np.floor(high)) + reach + 3 >= first + u.shape[1]:
+                break
+            middle = int(np.floor(expected + 0.5))
+            crossing = expected
+            amplitude = 0.0
+            sign = -state[phase, _LAST_SIGN]
+            for _ in range(3):
+                in_phase = np.float32(0.0)
+                quadrature = np.float32(0.0)
+                place = np.uint64(middle - first - reach)
+                entry = np.uint64(middle_of_table - reach)
+                for k in range(np.uint64(2 * reach + 1)):
+                    value = np.float32(u[phase, place + k])
+                    in_phase += value * tables[phase, 0, entry + k]
+                    quadrature += value * tables[phase, 1, entry + k]
+                x, y = float(in_phase), float(quadrature)
+                amplitude = 2.0 / table_period * np.sqrt(x * x + y * y)
+                if amplitude < state[phase, _HOLD]:
+                    crossing = expected
+                    sign = -state[phase, _LAST_SIGN]
+                    break
+                if sign * x < 0.0:
+                    sign = -sign
+                crossing = middle - _angle(sign * y, sign * x) * table_period / (2.0 * np.pi)
+                crossing = min(max(crossing, low), high)
+                if abs(crossing - middle) <= 0.0625 * table_period:
+                    break
+                middle = int(np.floor(crossing + 0.5))
+            held = amplitude < state[phase, _HOLD]
+            begin = int(np.ceil(last)) - first
+            end = int(np.ceil(crossing)) - first
+            u_closed = zero
+            i_closed = zero
+            if state[phase, _FOUND] >= 1:
+                u_closed = _squares(u, phase, begin, end, zero)
+                if currents:
+                    i_closed = _squares(i, phase, begin, end, zero)
+            if state[phase, _FOUND] >= 2 and state[phase, _LOCKED] > 0:
+                at = older - first
+                inside = segments[phase, 0] + u_closed
+                rows[phase, written, 0] = older
+                rows[phase, written, 1] = period
+                rows[phase, written, 2] = _mean_square(u, phase, at, period, inside, end, zero)
+                if currents:
+                    inside = segments[phase, 1] + i_closed
+                    rows[phase, written, 3] = _mean_square(i, phase, at, period, inside, end, zero)
+                rows[phase, written, 4] = state[phase, _OLDER_SIGN]
+                rows[phase, written, 5] = state[phase, _OLDER_HELD]
+                written += 1
+            _learn_period(state, phase, crossing, expected, amplitude, held)
+            segments[phase, 0] = u_closed
+            segments[phase, 1] = i_closed
+            state[phase, _OLDER], state[phase, _LAST] = last, crossing
+            state[phase, _OLDER_SIGN], state[phase, _LAST_SIGN] = state[phase, _LAST_SIGN], sign
+            state[phase, _OLDER_HELD] = state[phase, _LAST_HELD]
+            state[phase, _LAST_HELD] = 1.0 if held else 0.0
+            state[phase, _AMPLITUDE] = amplitude
+            state[phase, _FOUND] += 1.0
+        counts[phase] = written

@@ -10,6 +10,8 @@ roots are taken where a quantity is read. The rule never to be broken: what was 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +52,14 @@ class Layout:
         return (p, c, p, p, p * ORDERS, p * ORDERS, c * ORDERS, c * ORDERS, p, c, 4, p, p, p, 1)
 
     @property
-    def offsets(self) -> I64:
-        """First column of each quantity, and the number of all columns, int64 (16,)."""
-        return np.concatenate(([0], np.cumsum(self.widths))).astype(np.int64)
+    def offsets(self) -> tuple[int, ...]:
+        """First column of each quantity, and the number of all columns, (16,)."""
+        return _offsets(self)
+
+
+@lru_cache(maxsize=8)
+def _offsets(layout: Layout) -> tuple[int, ...]:
+    return (0, *accumulate(layout.widths))
 
 
 (_U, _I, _UNDER, _OVER, _U_HARMONICS, _U_INTER, _I_HARMONICS, _I_INTER, _U_THD, _I_THD, _UNBALANCE,
@@ -198,33 +205,33 @@ def quantities_of_windows(
     """
     offsets = layout.offsets
     count = len(windows)
-    columns = np.empty((count, int(offsets[-1])))
+    columns = np.empty((count, offsets[-1]))
     columns[:, offsets[_U] : offsets[_I]] = windows.u_v**2
     columns[:, offsets[_I] : offsets[_UNDER]] = windows.i_a**2
     columns[:, offsets[_UNDER] : offsets[_OVER]] = np.minimum(windows.u_v, declared_v) ** 2
     columns[:, offsets[_OVER] : offsets[_U_HARMONICS]] = np.maximum(windows.u_v, declared_v) ** 2
     _spectra(
-        windows.u_bins, windows.valid_bins, windows.cycles, columns,
+        _parts(windows.u_bins), windows.valid_bins, windows.cycles, columns,
         offsets[_U_HARMONICS], offsets[_U_INTER], offsets[_U_THD],
     )  # fmt: skip
     _spectra(
-        windows.i_bins, windows.valid_bins, windows.cycles, columns,
+        _parts(windows.i_bins), windows.valid_bins, windows.cycles, columns,
         offsets[_I_HARMONICS], offsets[_I_INTER], offsets[_I_THD],
     )  # fmt: skip
-    fundamental_u = np.asarray(windows.u_bins[:, :, windows.cycles], np.complex128)
-    fundamental_i = np.asarray(windows.i_bins[:, : layout.phases, windows.cycles], np.complex128)
+    fundamental = np.empty((2, count, layout.phases), np.complex128)
+    fundamental[0] = windows.u_bins[:, :, windows.cycles]
+    fundamental[1] = windows.i_bins[:, : layout.phases, windows.cycles]
     sequences = columns[:, offsets[_UNBALANCE] : offsets[_SIGNALLING]]
     if layout.phases == 3:
-        of_u, of_i = unbalance(fundamental_u), unbalance(fundamental_i)
-        parts = (of_u.negative_pct, of_u.zero_pct, of_i.negative_pct, of_i.zero_pct)
-        for place, part in enumerate(parts):
-            sequences[:, place] = part**2
+        of_both = unbalance(fundamental)
+        sequences[:, 0::2] = of_both.negative_pct.T**2
+        sequences[:, 1::2] = of_both.zero_pct.T**2
     else:
         sequences[:] = np.nan
     signalling = columns[:, offsets[_SIGNALLING] : offsets[_P]]
     signalling[:] = np.nan if signalling_hz is None else _signalling_squares(windows, signalling_hz)
     columns[:, offsets[_P] : offsets[_Q1]] = windows.p_w
-    columns[:, offsets[_Q1] : offsets[_FREQUENCY]] = (fundamental_u * fundamental_i.conj()).imag
+    columns[:, offsets[_Q1] : offsets[_FREQUENCY]] = (fundamental[0] * fundamental[1].conj()).imag
     columns[:, offsets[_FREQUENCY]] = windows.f_hz
     return Quantities(layout, columns, declared_v)
 
@@ -247,38 +254,48 @@ def _signalling_squares(windows: WindowColumns, signalling_hz: float) -> F64:
     return power
 
 
+def _parts(bins: Phasors) -> npt.NDArray[np.float32] | F64:
+    """Real and imaginary parts of bins as neighbours, (w, channels, 2 bins): such loops are vectorised."""
+    return bins.view(bins.real.dtype)
+
+
 @njit(cache=True, nogil=True)
 def _spectra(
-    bins: Phasors, valid: I64, cycles: int, columns: F64, harmonics: int, interharmonics: int, distortion: int
+    parts: npt.NDArray[np.float32] | F64,
+    valid: I64,
+    cycles: int,
+    columns: F64,
+    harmonics: int,
+    interharmonics: int,
+    distortion: int,
 ) -> None:  # pragma: no cover - compiled
     """Squares of subgroups, centred interharmonic subgroups and distortion, into ``columns`` there."""
-    squares = np.empty(bins.shape[2])
-    for window in range(bins.shape[0]):
-        row = columns[window]
-        count = min(valid[window], bins.shape[2])
-        for channel in range(bins.shape[1]):
-            spectrum = bins[window, channel]
-            for k in range(count):
-                real, imag = float(spectrum[k].real), float(spectrum[k].imag)
-                squares[k] = real * real + imag * imag
-            group = row[harmonics + channel * ORDERS : harmonics + (channel + 1) * ORDERS]
-            between = row[interharmonics + channel * ORDERS : interharmonics + (channel + 1) * ORDERS]
-            group[0] = squares[0]
+    bins = parts.shape[2] // 2
+    squares = np.empty(bins, parts.dtype)
+    for window in range(parts.shape[0]):
+        count = min(valid[window], bins)
+        for channel in range(parts.shape[1]):
+            for k in range(bins):
+                real, imaginary = parts[window, channel, 2 * k], parts[window, channel, 2 * k + 1]
+                squares[k] = real * real + imaginary * imaginary
+            group = harmonics + channel * ORDERS
+            between = interharmonics + channel * ORDERS
+            columns[window, group] = squares[0]
             total = 0.0
             for order in range(ORDERS):
                 middle = order * cycles
-                if order > 0:
-                    if middle + 1 < count:
-                        group[order] = squares[middle - 1] + squares[middle] + squares[middle + 1]
-                        if order > 1:
-                            total += group[order]
-                    else:
-                        group[order] = np.nan
+                power = np.nan
                 if middle + cycles - 2 < count:
                     power = 0.0
                     for k in range(middle + 2, middle + cycles - 1):
                         power += squares[k]
-                    between[order] = power
-                else:
-                    between[order] = np.nan
-            row[distortion + channel] = total / group[1] if group[1] > 0.0 else np.nan
+                columns[window, between + order] = power
+                if order > 0:
+                    power = np.nan
+                    if middle + 1 < count:
+                        power = squares[middle - 1] + squares[middle] + squares[middle + 1]
+                        if order > 1:
+                            total += power
+                    columns[window, group + order] = power
+            fundamental = columns[window, group + 1]
+            columns[window, distortion + channel] = total / fundamental if fundamental > 0.0 else np.nan

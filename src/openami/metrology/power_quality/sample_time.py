@@ -98,6 +98,10 @@ class SampleTime:
             No anchor yet.
         """
         self._must_be_known()
+        if len(self._anchors) == 1:
+            only = self._anchors[0]
+            at_once: I64 = np.rint((positions - only.sample) * only.us_per_sample).astype(np.int64)
+            return at_once + only.utc_us
         which = self._at(positions)
         sample = np.array([anchor.sample for anchor in self._anchors])[which]
         utc = np.array([anchor.utc_us for anchor in self._anchors])[which]
@@ -140,6 +144,8 @@ class SampleTime:
         """True where time may be further from UTC than class A allows, (n,)."""
         if not self._anchors:
             return np.ones(positions.size, np.bool_)
+        if self._drift_ppm == 0.0:
+            return np.zeros(positions.size, np.bool_)
         sample = np.array([anchor.sample for anchor in self._anchors])[self._at(positions)]
         drift = np.maximum(positions - sample, 0.0) * self._nominal * self._drift_ppm * 1e-6
         uncertain: npt.NDArray[np.bool_] = drift > CLOCK_TOLERANCE_US

@@ -66,8 +66,8 @@ def frequency_of_cycles(cycles: int, duration_s: float) -> float:
 class TenSecondFrequency:
     """Ten-second frequencies of a stream of half cycles.
 
-    Invariant: the crossings kept are those from the running interval's begin on; of an interval whose begin
-    was not seen (the stream began in it) nothing is told.
+    Invariant: the half cycles kept reach back to the running interval's begin; of an interval whose begin was
+    not seen (the stream began in it) nothing is told.
 
     Parameters
     ----------
@@ -78,35 +78,26 @@ class TenSecondFrequency:
     """
 
     def __init__(self, phases: int, first_sample: float = 0.0) -> None:
-        self._crossings = [np.empty(0) for _ in range(phases)]
-        self._held = [np.empty(0, np.bool_) for _ in range(phases)]
+        self._kept: list[list[HalfCycleRms]] = [[] for _ in range(phases)]
         self._seen_from = first_sample
         self._next_us: int | None = None
 
     def feed(self, half_cycles: tuple[HalfCycleRms, ...], time: SampleTime) -> FrequencyColumns:
         """Take the next half cycles of every phase; the intervals that are over."""
-        for phase, columns in enumerate(half_cycles):
-            self._crossings[phase] = np.concatenate((self._crossings[phase], columns.start[columns.rising]))
-            self._held[phase] = np.concatenate((self._held[phase], columns.held[columns.rising]))
-        found: list[tuple[int, float, int, int]] = []
-        reached = min(crossings[-1] if crossings.size else -np.inf for crossings in self._crossings)
-        if time.known and np.isfinite(reached):
-            self._intervals(time, float(reached), found)
+        for kept, columns in zip(self._kept, half_cycles, strict=True):
+            if len(columns):
+                kept.append(columns)
+        if not all(self._kept):
+            return FrequencyColumns(*_rows([]))
+        reached = min(float(kept[-1].start[-1]) for kept in self._kept)
         if not time.known:
-            self._drop_before(float(reached))
-            self._seen_from = max(self._seen_from, float(reached))
-        tags, frequencies, cycles, phases = zip(*found, strict=True) if found else ((), (), (), ())
-        return FrequencyColumns(
-            np.array(tags, np.int64),
-            np.array(frequencies, np.float64),
-            np.array(cycles, np.int64),
-            np.array(phases, np.int64),
-        )
-
-    def _intervals(self, time: SampleTime, reached: float, found: list[tuple[int, float, int, int]]) -> None:
+            self._seen_from = reached
+            self._drop_before(reached)
+            return FrequencyColumns(*_rows([]))
         if self._next_us is None:
             begin_us = int(time.utc_us(np.array([self._seen_from]))[0])
             self._next_us = -(-begin_us // INTERVAL_US) * INTERVAL_US
+        found = []
         begin = time.position(self._next_us)
         while (end := time.position(self._next_us + INTERVAL_US)) <= reached:
             if end > begin:
@@ -114,19 +105,31 @@ class TenSecondFrequency:
             self._next_us += INTERVAL_US
             begin = end
         self._drop_before(begin)
+        return FrequencyColumns(*_rows(found))
 
     def _measure(self, begin: float, end: float, time: SampleTime) -> tuple[float, int, int]:
-        for phase, crossings in enumerate(self._crossings):
+        for phase, kept in enumerate(self._kept):
+            rising = np.concatenate([columns.rising for columns in kept])
+            crossings = np.concatenate([columns.start for columns in kept])[rising]
+            held = np.concatenate([columns.held for columns in kept])[rising]
             first, last = (int(k) for k in np.searchsorted(crossings, (begin, end)))
             cycles = last - first - 1
-            if cycles >= 1 and not self._held[phase][first:last].any():
+            if cycles >= 1 and not held[first:last].any():
                 duration_s = time.seconds_between(float(crossings[first]), float(crossings[last - 1]))
                 return frequency_of_cycles(cycles, duration_s), cycles, phase
         return np.nan, 0, -1
 
     def _drop_before(self, position: float) -> None:
-        for phase, crossings in enumerate(self._crossings):
-            drop = int(np.searchsorted(crossings, position))
-            if drop:
-                self._crossings[phase] = crossings[drop:].copy()
-                self._held[phase] = self._held[phase][drop:].copy()
+        for kept in self._kept:
+            while kept[0].start[-1] < position and len(kept) > 1:
+                kept.pop(0)
+
+
+def _rows(found: list[tuple[int, float, int, int]]) -> tuple[I64, F64, I64, I64]:
+    tags, frequencies, cycles, phases = zip(*found, strict=True) if found else ((), (), (), ())
+    return (
+        np.array(tags, np.int64),
+        np.array(frequencies, np.float64),
+        np.array(cycles, np.int64),
+        np.array(phases, np.int64),
+    )
