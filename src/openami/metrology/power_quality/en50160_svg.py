@@ -33,7 +33,7 @@ class Canvas:
     bottom: float = 30.0
 
 
-WIDE: Final = Canvas("wide", 1040, 300, left=56, right=64)
+WIDE: Final = Canvas("wide", 1040, 300, left=56, right=76)
 NARROW: Final = Canvas("narrow", 356, 250, left=40, right=12)
 
 

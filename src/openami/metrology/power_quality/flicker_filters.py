@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import pi
 from typing import Final
 
@@ -154,6 +155,7 @@ def weighting_bank(lamp_v: int, nominal_hz: int, rate_hz: float) -> WeightingBan
     return WeightingBank(np.exp(kept / rate_hz), residues / rate_hz, _square_gain(lamp, lamp_v, nominal_hz))
 
 
+@lru_cache(maxsize=32)
 def decimator(rate_hz: float, factor: int, nominal_hz: int) -> F32:
     """Linear-phase low-pass from ``rate_hz`` to ``rate_hz / factor``, float32 (taps,), taps odd, sum one.
 
@@ -172,7 +174,9 @@ def decimator(rate_hz: float, factor: int, nominal_hz: int) -> F32:
     cosines[:, 1:] *= 2
     one_sided = np.linalg.lstsq(cosines * weight[:, np.newaxis], weight * wanted)[0]
     taps = np.concatenate((one_sided[:0:-1], one_sided))
-    return np.asarray(taps / taps.sum(), np.float32)
+    designed = np.asarray(taps / taps.sum(), np.float32)
+    designed.setflags(write=False)
+    return designed
 
 
 def _square_gain(lamp: Lamp, lamp_v: int, nominal_hz: int) -> float:
