@@ -86,43 +86,55 @@ def weigh_edge(
 
 
 @kernel_part
-def edge_terms(
-    u: I32, i: I32, at: Int, phases: Int, effective_too: Int, reals: F64, columns: Int, crosses: Int
-) -> None:  # pragma: no cover - compiled
-    """Terms of the edge whose first sample is ``at``, by the weights in the scratch area, to ``columns`` on.
-
-    Columns are those of the sums; crosses (2 x 3) follow the pairs of `add_cross_products`.
-    """
+def product_terms(u: I32, i: I32, at: Int, phases: Int, reals: F64) -> None:  # pragma: no cover - compiled
+    """Terms of u², i² and u·i at the closing edge whose first sample is ``at``."""
     for phase in range(phases):
-        uu = ii = ui = uc = us = ic = is_ = 0.0
+        uu = ii = ui = 0.0
         for j in range(TAPS):
             x = float(u[phase, at - BEFORE + j])
             y = float(i[phase, at - BEFORE + j])
             w = reals[ps.EDGE_WEIGHT + j]
-            wc = reals[ps.EDGE_COSINE + j]
-            ws = reals[ps.EDGE_SINE + j]
             uu += w * x * x
             ii += w * y * y
             ui += w * x * y
+        base = ps.CLOSING + phase * COLUMNS
+        reals[base + UU] = uu
+        reals[base + II] = ii
+        reals[base + UI] = ui
+
+
+@kernel_part
+def cross_terms(u: I32, i: I32, at: Int, reals: F64) -> None:  # pragma: no cover - compiled
+    """Terms of the pairs of `add_cross_products` at the closing edge."""
+    for pair in range(PHASES):
+        other = (pair + 1) % PHASES
+        cross_u = cross_i = 0.0
+        for j in range(TAPS):
+            k = at - BEFORE + j
+            cross_u += reals[ps.EDGE_WEIGHT + j] * float(u[pair, k]) * float(u[other, k])
+            cross_i += reals[ps.EDGE_WEIGHT + j] * float(i[pair, k]) * float(i[other, k])
+        reals[ps.CLOSING_CROSS + pair] = cross_u
+        reals[ps.CLOSING_CROSS + PHASES + pair] = cross_i
+
+
+@kernel_part
+def reference_terms(
+    u: I32, i: I32, at: Int, phases: Int, reals: F64, columns: Int
+) -> None:  # pragma: no cover - compiled
+    """Terms of u and i times the reference, by the weights in the scratch area, to ``columns`` on."""
+    for phase in range(phases):
+        uc = us = ic = is_ = 0.0
+        for j in range(TAPS):
+            x = float(u[phase, at - BEFORE + j])
+            y = float(i[phase, at - BEFORE + j])
+            wc = reals[ps.EDGE_COSINE + j]
+            ws = reals[ps.EDGE_SINE + j]
             uc += wc * x
             us += ws * x
             ic += wc * y
             is_ += ws * y
         base = columns + phase * COLUMNS
-        reals[base + UU] = uu
-        reals[base + II] = ii
-        reals[base + UI] = ui
         reals[base + UC] = uc
         reals[base + US] = us
         reals[base + IC] = ic
         reals[base + IS] = is_
-    if effective_too:
-        for pair in range(PHASES):
-            other = (pair + 1) % PHASES
-            cross_u = cross_i = 0.0
-            for j in range(TAPS):
-                k = at - BEFORE + j
-                cross_u += reals[ps.EDGE_WEIGHT + j] * float(u[pair, k]) * float(u[other, k])
-                cross_i += reals[ps.EDGE_WEIGHT + j] * float(i[pair, k]) * float(i[other, k])
-            reals[crosses + pair] = cross_u
-            reals[crosses + PHASES + pair] = cross_i

@@ -145,6 +145,11 @@ class EnergyPath:
         """Absolute index of the next sample, gaps included."""
         return int(self._ints[ps.WINDOW_START] + self._ints[ps.DONE]) + min(int(self._ints[ps.HELD]), AFTER)
 
+    @property
+    def open_samples(self) -> int:
+        """Samples fed that are in no closed window yet: those of the running one."""
+        return self.position - int(self._ints[ps.WINDOW_START])
+
     # Registers -------------------------------------------------------------------------------------------
 
     def count(self, register: Register, place: int = TOTAL) -> int:

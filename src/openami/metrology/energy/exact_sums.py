@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from openami.metrology.energy.compiled import Int, kernel
+from openami.metrology.energy.compiled import Int, kernel, kernel_part
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -43,9 +43,9 @@ _AHEAD = 1280
 """How many samples ahead memory is asked for: about the window after this one, in the same channel."""
 
 
-@kernel
+@kernel_part
 def add_products(
-    u: I32, i: I32, first: Int, last: Int, cosine: F64, sine: F64, sums: I64
+    u: I32, i: I32, first: Int, last: Int, cosine: F64, sine: F64, reference_at: Int, sums: I64
 ) -> None:  # pragma: no cover - compiled
     """Add samples ``first`` up to ``last`` of every phase to its sums.
 
@@ -55,25 +55,21 @@ def add_products(
         Samples, int32 (phases, n), magnitudes at most `SAMPLE_LIMIT`. Beyond it the peaks are still right,
         and nothing else is.
     cosine, sine:
-        Reference at these samples: integers of at most `REFERENCE_AMPLITUDE` in float64,
-        shape (last - first,) or longer.
+        Reference, integers of at most `REFERENCE_AMPLITUDE` in float64; sample ``first`` has the one at
+        ``reference_at``.
     sums:
-        int64 (phases, `COLUMNS`), added to; the peaks are largest magnitudes.
+        int64 (phases * `COLUMNS`), one phase after the other, added to; the peaks are largest magnitudes.
     """
     for phase in range(u.shape[0]):
+        of_phase = sums[phase * COLUMNS : (phase + 1) * COLUMNS]
         done = first
         while done < last:
             count = min(PIECE, last - done)
+            at = reference_at + done - first
             if count >= _LANES:
-                _add_piece(
-                    u[phase, done:], i[phase, done:], cosine[done - first :], sine[done - first :],
-                    count, sums[phase],
-                )  # fmt: skip
+                _add_piece(u[phase, done:], i[phase, done:], cosine[at:], sine[at:], count, of_phase)
             else:
-                _add_one_by_one(
-                    u[phase, done:], i[phase, done:], cosine[done - first :], sine[done - first :],
-                    count, sums[phase],
-                )  # fmt: skip
+                _add_one_by_one(u[phase, done:], i[phase, done:], cosine[at:], sine[at:], count, of_phase)
             done += count
 
 
@@ -124,7 +120,6 @@ def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> tup
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 _COUNTS = ir.VectorType(_I32, _LANES)
-_HALF_COUNTS = ir.VectorType(_I32, _HALF)
 _REALS = ir.VectorType(ir.DoubleType(), _HALF)
 _WIDE = ir.VectorType(_I64, _HALF)
 _PRODUCTS = 7
@@ -191,12 +186,13 @@ class _Piece:
         """The accumulators after 16 samples from ``offset``, the first ``skip`` of them left out."""
         builder = self._builder
         added: list[Any] = []
+        counts = [load_vector(builder, pointer, _COUNTS, offset, 4) for pointer in (self._u, self._i)]
+        if skip is not None:
+            counts = [self._masked(value, skip) for value in counts]
         for half in range(2):
             at = builder.add(offset, ir.Constant(_I64, half * _HALF))
-            counts = [load_vector(builder, pointer, _HALF_COUNTS, at, 4) for pointer in (self._u, self._i)]
-            if skip is not None:
-                counts = [self._masked(value, skip, half * _HALF) for value in counts]
-            u, i = (builder.sitofp(value, _REALS) for value in counts)
+            lanes = ir.Constant(ir.VectorType(_I32, _HALF), [half * _HALF + k for k in range(_HALF)])
+            u, i = (builder.sitofp(builder.shuffle_vector(value, value, lanes), _REALS) for value in counts)
             cosine, sine = (
                 load_vector(builder, pointer, _REALS, at, 8) for pointer in (self._cosine, self._sine)
             )
@@ -204,24 +200,19 @@ class _Piece:
             for product, (left, right) in enumerate(factors):
                 term = builder.fmul(left, right, flags=_CONTRACT)
                 added.append(builder.fadd(carried[half * _PRODUCTS + product], term, flags=_CONTRACT))
-        for pointer, peak in zip((self._u, self._i), carried[-2:], strict=True):
-            value = load_vector(builder, pointer, _COUNTS, offset, 4)
-            if skip is not None:
-                value = self._masked(value, skip, 0)
-            negated = builder.sub(ir.Constant(_COUNTS, [0] * _LANES), value)
-            magnitude = builder.select(
-                builder.icmp_signed("<", value, ir.Constant(_COUNTS, [0] * _LANES)), negated, value
-            )
+        zero = ir.Constant(_COUNTS, [0] * _LANES)
+        for value, peak in zip(counts, carried[-2:], strict=True):
+            negated = builder.sub(zero, value)
+            magnitude = builder.select(builder.icmp_signed("<", value, zero), negated, value)
             added.append(builder.select(builder.icmp_unsigned(">", magnitude, peak), magnitude, peak))
         return added
 
-    def _masked(self, value: Any, skip: Any, from_lane: int) -> Any:
+    def _masked(self, value: Any, skip: Any) -> Any:
         builder = self._builder
-        lanes = value.type.count
-        skipped = spread(builder, builder.trunc(skip, _I32), value.type)
-        lane = ir.Constant(value.type, [from_lane + k for k in range(lanes)])
+        skipped = spread(builder, builder.trunc(skip, _I32), _COUNTS)
+        lane = ir.Constant(_COUNTS, list(range(_LANES)))
         keep = builder.icmp_signed(">=", lane, skipped)
-        return builder.select(keep, value, ir.Constant(value.type, [0] * lanes))
+        return builder.select(keep, value, ir.Constant(_COUNTS, [0] * _LANES))
 
     def _ask_ahead(self, offset: Any) -> None:
         """Prefetch: windows jump between channels, and the processor's own prefetcher loses them there."""

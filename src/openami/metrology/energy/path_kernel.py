@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from openami.metrology.energy import path_state as ps
 from openami.metrology.energy.compiled import Int, kernel, kernel_part
-from openami.metrology.energy.edge_terms import edge_terms, weigh_edge
+from openami.metrology.energy.edge_terms import reference_terms, weigh_edge
 from openami.metrology.energy.exact_sums import COLUMNS, add_by_class, add_cross_products, add_products
 from openami.metrology.energy.newton_cotes import Integrator
-from openami.metrology.energy.path_state import AFTER, BEFORE, TAPS
+from openami.metrology.energy.path_state import AFTER, BEFORE, LEAD, TAPS
 from openami.metrology.energy.reference_oscillator import POWERS, STEP, fill_reference
 from openami.metrology.energy.registers import PHASES
 from openami.metrology.energy.registration import carry_over, register_window
@@ -37,7 +37,7 @@ _ROOM = 8
 
 def reference_table(longest: int) -> F64:
     """An empty table for windows of at most ``longest`` samples, its rows aligned to lines of the cache."""
-    columns = (longest + 2 * TAPS + STEP - 1) // STEP * STEP
+    columns = (longest + LEAD + TAPS + STEP - 1) // STEP * STEP
     columns = max(columns, _ROOM + 2 * POWERS)
     room = np.zeros(TABLE_ROWS * columns + 8)
     begin = -(room.ctypes.data // 8) % 8
@@ -47,7 +47,7 @@ def reference_table(longest: int) -> F64:
 @kernel_part
 def tune(ints: I64, reals: F64, table: F64) -> None:  # pragma: no cover - compiled
     """Make the reference of the running window, unless it is there."""
-    count = ints[ps.LENGTH] + 1 + TAPS
+    count = ints[ps.LENGTH] + 1 + LEAD + AFTER
     if table[_MADE, 0] != reals[ps.TUNED] or table[_MADE, 1] < count:
         powers = table[_MADE, _ROOM : _ROOM + 2 * POWERS].reshape(2, POWERS)
         fill_reference(2.0 * np.pi * reals[ps.TUNED], count, powers, table[_COSINE], table[_SINE])
@@ -97,9 +97,10 @@ def begin_after(
         reals[ps.TUNED] = frequency
     begin_window(ints, reals, constants_i)
     tune(ints, reals, table)
-    weigh_edge(reals[ps.EDGE], np.int64(0), coefficients, table[_COSINE], table[_SINE], reals)
-    terms, crosses = np.int64(ps.OPENING), np.int64(ps.OPENING_CROSS)
-    edge_terms(u, i, at, constants_i[ps.PHASE_COUNT], constants_i[ps.EFFECTIVE], reals, terms, crosses)
+    weigh_edge(reals[ps.EDGE], np.int64(LEAD - BEFORE), coefficients, table[_COSINE], table[_SINE], reals)
+    for k in range(PHASES * COLUMNS + 2 * PHASES):
+        reals[ps.OPENING + k] = reals[ps.CLOSING + k]
+    reference_terms(u, i, at, constants_i[ps.PHASE_COUNT], reals, ps.OPENING)
 
 
 @kernel_part
@@ -109,8 +110,8 @@ def take_in(
     """Samples ``first`` up to ``last`` into the sums of the running window."""
     phases = constants_i[ps.PHASE_COUNT]
     done = ints[ps.DONE]
-    sums = ints[ps.SUMS : ps.SUMS + phases * COLUMNS].reshape(phases, COLUMNS)
-    add_products(u, i, first, last, table[_COSINE, BEFORE + done :], table[_SINE, BEFORE + done :], sums)
+    sums = ints[ps.SUMS : ps.SUMS + PHASES * COLUMNS]
+    add_products(u, i, first, last, table[_COSINE], table[_SINE], LEAD + done, sums)
     if constants_i[ps.EFFECTIVE]:
         add_cross_products(u, first, last, ints[ps.CROSS_U : ps.CROSS_U + PHASES])
         add_cross_products(i, first, last, ints[ps.CROSS_I : ps.CROSS_I + PHASES])

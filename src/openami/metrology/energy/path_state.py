@@ -15,6 +15,8 @@ BEFORE = 4
 AFTER = 4
 """Samples from an edge on that its terms need."""
 TAPS = BEFORE + AFTER
+LEAD = 8
+"""Values of the reference before the first sample of a window: its value there begins a line of the cache."""
 
 PANEL_CLASSES = 12
 """Least common multiple of the panels of the Newton-Cotes rules."""

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from openami.metrology.energy.compiled import Int, kernel
 from openami.metrology.energy.exact_sums import REFERENCE_AMPLITUDE, declared, load_vector, spread
-from openami.metrology.energy.path_state import BEFORE
+from openami.metrology.energy.path_state import LEAD
 
 F64 = npt.NDArray[np.float64]
 
@@ -30,6 +30,8 @@ POWERS = 64
 """Room for the phasors of 16 small, 16 middle and 32 large steps."""
 
 _LANES = 8
+_CHAINS = 4
+"""Phasors that are turned independently of each other, so that the processor need not wait."""
 _AMPLITUDE = float(REFERENCE_AMPLITUDE)
 _SMALL = 0.5
 _COSINE = np.array([(-1.0) ** k / math.factorial(2 * k) for k in range(13)])
@@ -90,7 +92,7 @@ def angle_of(x: float, y: float) -> float:  # pragma: no cover - compiled
 def fill_reference(
     angle: float, count: Int, powers: F64, cosine: F64, sine: F64
 ) -> None:  # pragma: no cover - compiled
-    """Reference of a window from `BEFORE` samples before its first on.
+    """Reference of a window from `LEAD` samples before its first on.
 
     Parameters
     ----------
@@ -101,24 +103,29 @@ def fill_reference(
     powers:
         Room, float64 (2, `POWERS`).
     cosine, sine:
-        float64, filled with integers: index k belongs to sample k - `BEFORE`.
+        float64, filled with integers: index k belongs to sample k - `LEAD`.
     """
     real = powers[0]
     imaginary = powers[1]
     c, s = cosine_and_sine(angle)
-    first_c, first_s = cosine_and_sine(BEFORE * angle)
+    first_c, first_s = cosine_and_sine(LEAD * angle)
     for level in range(3):
         at = level * STEP
-        re = 1.0
-        im = 0.0
+        steps = STEP if level < 2 else (count - 1) // (STEP * STEP) + 1
+        re, im = 1.0, 0.0
         if level == 0:
-            re = _AMPLITUDE * first_c
-            im = -_AMPLITUDE * first_s
-        for k in range(STEP if level < 2 else 2 * STEP):
+            re, im = _AMPLITUDE * first_c, -_AMPLITUDE * first_s
+        for k in range(_CHAINS):
             real[at + k] = re
             imaginary[at + k] = im
             re, im = re * c - im * s, re * s + im * c
-        for _ in range(4):
+        for _ in range(2):
+            c, s = c * c - s * s, 2.0 * c * s
+        for k in range(_CHAINS, steps):
+            re, im = real[at + k - _CHAINS], imaginary[at + k - _CHAINS]
+            real[at + k] = re * c - im * s
+            imaginary[at + k] = re * s + im * c
+        for _ in range(2):
             c, s = c * c - s * s, 2.0 * c * s
     for block in range((count + STEP - 1) // STEP):
         middle = STEP + block % STEP

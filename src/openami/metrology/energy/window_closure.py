@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from openami.metrology.energy import path_state as ps
 from openami.metrology.energy.compiled import Int, kernel_part
-from openami.metrology.energy.edge_terms import edge_terms, weigh_edge
+from openami.metrology.energy.edge_terms import cross_terms, product_terms, reference_terms, weigh_edge
 from openami.metrology.energy.exact_sums import COLUMNS, PEAK_U
 from openami.metrology.energy.fundamental import demodulated, image_factors, track
-from openami.metrology.energy.path_state import BEFORE, TAPS
+from openami.metrology.energy.path_state import BEFORE, LEAD, TAPS
 from openami.metrology.energy.registers import PHASES
 from openami.metrology.energy.registration import register_window
 
@@ -67,9 +67,18 @@ def close_window(
     length = ints[ps.LENGTH]
     sound = edge_is_sound(u, i, at, phases, constants_i[ps.RANGE])
     if sound:
-        weigh_edge(reals[ps.EDGE] + reals[ps.SPAN] - length, length, coefficients, cosine, sine, reals)
-        terms, crosses = np.int64(ps.CLOSING), np.int64(ps.CLOSING_CROSS)
-        edge_terms(u, i, at, phases, constants_i[ps.EFFECTIVE], reals, terms, crosses)
+        weigh_edge(
+            reals[ps.EDGE] + reals[ps.SPAN] - length,
+            LEAD - BEFORE + length,
+            coefficients,
+            cosine,
+            sine,
+            reals,
+        )
+        product_terms(u, i, at, phases, reals)
+        reference_terms(u, i, at, phases, reals, ps.CLOSING)
+        if constants_i[ps.EFFECTIVE]:
+            cross_terms(u, i, at, reals)
     else:
         ints[ps.FLAGS] |= ps.FLAG_OUT_OF_RANGE
         for k in range(ps.CLOSING, ps.PHASORS):
