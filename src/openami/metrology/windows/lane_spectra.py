@@ -166,7 +166,7 @@ def places(fraction: float, step: float, row: I64, at: I64, part: F32) -> None: 
     stride = np.int64(step * _UNIT + 0.5)
     for point in range(row.size):
         at[point] = (place >> 40) * CHANNELS
-        row[point] = ((place >> 32) & 255) * LANES
+        row[point] = ((place >> 32) & (PHASES - 1)) * LANES
         part[point] = np.float32(np.int32((place >> 8) & 0xFFFFFF)) * _PART
         place += stride
 
