@@ -20,6 +20,7 @@ from openami.laboratory.limit_tables import (
     classes_of,
     goals,
     in_service_limit,
+    least_current_ratios,
     limits_of_document,
     rounding_interval,
     standard_named,
@@ -214,6 +215,15 @@ def test_limits_of_r46_are_those_noted_and_all_recalled(noted: Mapping[str, Any]
             else:
                 _same_influence(limits, {key: flat}, read=False)
         assert all(row.source.basis is Basis.RECALLED for row in (*limits.intrinsic, *limits.influence))
+
+
+def test_current_ratios_of_r46_are_those_noted(noted: Mapping[str, Any]) -> None:
+    table = noted["OIML_R46_2012"]["current_ratios"]
+    for connection, key in (("direct", "direct"), ("ct", "transformer")):
+        for name in "ABCD":
+            ratios, source = least_current_ratios(connection, name)
+            assert ratios == {ratio: by_class[name] for ratio, by_class in table[key].items()}
+            assert source.basis is Basis.RECALLED
 
 
 def test_limits_of_the_directive_are_those_noted(noted: Mapping[str, Any]) -> None:

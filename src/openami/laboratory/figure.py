@@ -106,8 +106,9 @@ class CurvePlot:
             f'class="plot">',
             f'<title id="{self.key}-t">{escape(self.title)}</title>',
             f'<desc id="{self.key}-d">{escape(self.description)}</desc>',
-            *(_band(band, frame) for band in self.bands),
+            *(_filled(band, frame) for band in self.bands),
             *_grid(frame, self.x_axis, self.y_axis),
+            *(_edges(band, frame) for band in self.bands),
             *(_curve(curve, number % SERIES, frame) for number, curve in enumerate(self.curves)),
             "</svg>",
         ]
@@ -232,15 +233,23 @@ def _grid(frame: _Frame, x_axis: Axis, y_axis: Axis) -> list[str]:
     return parts
 
 
-def _band(band: Band, frame: _Frame) -> str:
+def _filled(band: Band, frame: _Frame) -> str:
+    upper, lower = _steps(band, frame)
+    return f'<path class="band" d="M{"L".join([*upper, *reversed(lower)])}Z"/>'
+
+
+def _edges(band: Band, frame: _Frame) -> str:
+    upper, lower = _steps(band, frame)
+    return f'<path class="limit" d="M{"L".join(upper)}M{"L".join(lower)}"/>'
+
+
+def _steps(band: Band, frame: _Frame) -> tuple[list[str], list[str]]:
     upper, lower = [], []
     for number, (low, high) in enumerate(zip(band.low, band.high, strict=True)):
         for x in (band.x[number], band.x[number + 1]):
             upper.append(f"{frame.x(x):.1f} {frame.y(high):.1f}")
             lower.append(f"{frame.x(x):.1f} {frame.y(low):.1f}")
-    shape = "M" + "L".join([*upper, *reversed(lower)]) + "Z"
-    edges = "M" + "L".join(upper) + "M" + "L".join(lower)
-    return f'<path class="band" d="{shape}"/><path class="limit" d="{edges}"/>'
+    return upper, lower
 
 
 def _curve(curve: Curve, look: int, frame: _Frame) -> str:

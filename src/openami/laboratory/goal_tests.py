@@ -31,6 +31,7 @@ _APPARENT: Final = {Size.FULL: ("1", "0.5L", "0.5C", "0.25L", "-1"), Size.QUICK:
 _PART_OF_TOTAL: Final = Source(Basis.OWN, "class index, as a part of the total active energy")
 _UNLIMITED: Final = float("inf")
 _VERY_LOW: Final = ("0.01L", "0.01C")
+_VERY_LOW_S: Final = {Size.FULL: 20, Size.QUICK: 6}
 _INTRINSIC: Final = frozenset({"intrinsic_error", "single_phase_load"})
 _SMALLEST_CLASSES: Final = 0.2
 """Class index up to which very low power factor has a goal, percent."""
@@ -51,7 +52,9 @@ def goal_checks(limits: ClassLimits, model: MeterModel, size: Size) -> Iterator[
         Kind.GOAL,
         low=0.0,
     )
-    low = [replace(condition_at(rating, rating.reference_a, f), measure_s=20) for f in _VERY_LOW]
+    low = [
+        replace(condition_at(rating, rating.reference_a, f), measure_s=_VERY_LOW_S[size]) for f in _VERY_LOW
+    ]
     if index <= _SMALLEST_CLASSES:
         limit = wanted.very_low_power_factor_pct
         yield from _goals("very_low_power_factor", Quantity.ACTIVE, low, limit, wanted.source)

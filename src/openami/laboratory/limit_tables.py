@@ -497,6 +497,30 @@ def in_service_limit(class_name: str) -> tuple[float, Source] | None:
     return float(limits[class_name]), _sources(document, "in_service")[table["source"]]
 
 
+def least_current_ratios(connection: str, class_name: str) -> tuple[Mapping[str, float], Source]:
+    """How far the currents of a meter of OIML R 46 must lie apart at least, and the source.
+
+    Parameters
+    ----------
+    connection:
+        ``"direct"`` or ``"ct"``.
+    class_name:
+        A, B, C or D.
+
+    Returns
+    -------
+    Least ratio by name: ``"Imax/Itr"``, ``"Imax/Imin"``, ``"Imax/Ist"``.
+    """
+    document = _document(STANDARD_FILES["OIML R 46"])
+    table = document["current_ratios"]
+    assert isinstance(table, Mapping)
+    ratios = {
+        f"Imax/{low}": float(table[f"{connection}_imax_{low.lower()}"][class_name])
+        for low in ("Itr", "Imin", "Ist")
+    }
+    return ratios, _sources(document, "oiml_r46")[table["source"]]
+
+
 def rounding_interval(class_name: str) -> tuple[float, Source] | None:
     """Step to which a verified error is rounded, percent, and its source; None for classes without one."""
     document = _document("in_service")

@@ -18,6 +18,7 @@ from openami.laboratory.limit_tables import Basis, ClassLimits, CurrentBound, Lo
 from openami.meter.model import MeterModel
 
 _NO_LOAD_S = {Size.FULL: 60, Size.QUICK: 10}
+_STARTING_S = {Size.FULL: 20, Size.QUICK: 8}
 _RUNS = {Size.FULL: 10, Size.QUICK: 4}
 _CONSTANT_S = {Size.FULL: 20, Size.QUICK: 10}
 _OWN_CURRENT = Source(Basis.OWN, "starting current the model is marked with")
@@ -43,7 +44,7 @@ def register_checks(limits: ClassLimits, model: MeterModel, size: Size) -> Itera
     """Start, no load, constant and repeatability of active energy."""
     rating = model.rating
     amperes, source = starting_current_a(limits, model)
-    start = replace(condition_at(rating, amperes, "1"), measure_s=20)
+    start = replace(condition_at(rating, amperes, "1"), measure_s=_STARTING_S[size])
     yield Check("starting", Quantity.ACTIVE, Law.STARTS, (start,), 0.0, source, low=0.0)
     yield Check("starting_error", Quantity.ACTIVE, Law.ERROR, (start,), math.inf, NO_LIMIT, Kind.INFORMATION)
     if limits.no_load is not None:

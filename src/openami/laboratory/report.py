@@ -124,6 +124,10 @@ def _header(document: Document, translate: Translate) -> list[tuple[str, str]]:
         classes += f"; {document['reactive_class']} ({document['reactive_standard']})"
     low, high = model["temperature_c"]
     un = f"{model['phases']}×{model['un_v']:g} V, {model['nominal_hz']:g} Hz"
+    ratios = [
+        f"{row['name']} = {row['ratio']:g} {'≥' if row['holds'] else '<'} {row['least']:g}"
+        for row in document["current_ratios"]
+    ]
     return [
         ("model", model["name"]),
         ("identification of the model", model["identification"][:16]),
@@ -134,6 +138,7 @@ def _header(document: Document, translate: Translate) -> list[tuple[str, str]]:
         ("voltage, frequency", un),
         ("current, connection", f"{currents}, {translate(model['connection'])}"),
         ("Ist / Imin / Itr", ladder),
+        *([("current ratios (least by R 46, recalled)", ", ".join(ratios))] if ratios else []),
         ("meter constant", constants),
         ("operating range", f"{low:g} .. {high:g} °C".replace("-", "\u2212")),
         ("reference conditions", f"Un, {model['nominal_hz']:g} Hz, 23 °C, {translate('sine')}"),

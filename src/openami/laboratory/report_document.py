@@ -15,9 +15,9 @@ from openami.laboratory.bench import BenchRun
 from openami.laboratory.checks import Check, Kind, Law
 from openami.laboratory.conditions import Condition
 from openami.laboratory.identification import software_identification
-from openami.laboratory.limit_tables import ClassLimits, Source
+from openami.laboratory.limit_tables import ClassLimits, Source, goals, least_current_ratios
 from openami.laboratory.summary import TestSummary, summaries
-from openami.laboratory.verdict import Result
+from openami.laboratory.verdict import Result, Verdict
 from openami.meter.model import MeterModel, Rating
 
 Document = dict[str, Any]
@@ -52,11 +52,11 @@ def report_document(run: BenchRun, *, tested_at: datetime, seed: int) -> Documen
         Of the device's noise.
     """
     plan = run.plan
-    standard, goals = run.of_kind(Kind.STANDARD), run.of_kind(Kind.GOAL)
+    standard, wanted = run.of_kind(Kind.STANDARD), run.of_kind(Kind.GOAL)
     return {
         "format": "openami-laboratory-report",
         "verdict": run.verdict.value,
-        "goals_hold": all(result.verdict.value in ("pass", "no_limit") for result in goals),
+        "goals_hold": _uncertainty_holds(run) and all(r.verdict is Verdict.PASS for r in wanted),
         "tested_at": tested_at.isoformat(),
         "seed": seed,
         "plan": plan.size.value,
@@ -73,6 +73,8 @@ def report_document(run: BenchRun, *, tested_at: datetime, seed: int) -> Documen
             "uncertainty_pct": reference_uncertainty_pct(run),
         },
         "bench_uncertainty_pct": bench_uncertainty_pct(run),
+        "bench_uncertainty_holds": _uncertainty_holds(run),
+        "current_ratios": current_ratio_rows(plan.model.rating, plan.limits),
         "guard_rule": GUARD_RULE,
         "statement": STATEMENT,
         "conditions_measured": len(run.readings),
@@ -82,7 +84,7 @@ def report_document(run: BenchRun, *, tested_at: datetime, seed: int) -> Documen
         "goals": [_summary_row(item) for item in summaries(run.results, Kind.GOAL)],
         "information": [_summary_row(item) for item in summaries(run.results, Kind.INFORMATION)],
         "points": [point_row(result, plan.model.rating) for result in standard],
-        "goal_points": [point_row(result, plan.model.rating) for result in goals],
+        "goal_points": [point_row(result, plan.model.rating) for result in wanted],
         "information_points": [
             point_row(result, plan.model.rating) for result in run.of_kind(Kind.INFORMATION)
         ],
@@ -199,6 +201,28 @@ def bench_uncertainty_pct(run: BenchRun) -> float:
         if result.check.law is Law.ERROR and math.isfinite(result.uncertainty)
     ]
     return max(found, default=0.0)
+
+
+def current_ratio_rows(rating: Rating, limits: ClassLimits) -> list[Document]:
+    """Ratios of a meter's currents beside the least that OIML R 46 asks for; none for other standards."""
+    if limits.standard != "OIML R 46":
+        return []
+    least, source = least_current_ratios(rating.connection, limits.name)
+    lows = {"Imax/Itr": rating.itr_a, "Imax/Imin": rating.imin_a, "Imax/Ist": rating.ist_a}
+    return [
+        {
+            "name": name,
+            "ratio": rating.imax_a / lows[name],
+            "least": bound,
+            "holds": rating.imax_a / lows[name] >= bound * (1 - 1e-9),
+            "source": source.statement,
+        }
+        for name, bound in least.items()
+    ]
+
+
+def _uncertainty_holds(run: BenchRun) -> bool:
+    return bench_uncertainty_pct(run) <= goals().uncertainty * run.plan.limits.index_pct
 
 
 def sources_of(

@@ -21,6 +21,8 @@ from openami.meter.model import Rating
 _UNITY = ("1", "sin 1L", "sin 1C")
 _ENLARGED_BELOW = 0.4
 """Share of the tightest limit below which the curves are shown once more, enlarged."""
+_FEWEST_CURRENTS = 2
+"""With fewer there is no curve; the table has the figures."""
 INFLUENCE_LAWS = frozenset({Law.CHANGE, Law.PER_KELVIN})
 
 
@@ -29,14 +31,15 @@ def error_curves(run: BenchRun, test: str, translate: Translate) -> list[CurvePl
     found = [result for result in run.results if result.check.test == test and _is_drawn(result)]
     if test == "combined_error":
         found = [result for result in found if not result.check.conditions[0].loaded]
-    rating = run.plan.model.rating
+    if len({_current(result) for result in found}) < _FEWEST_CURRENTS:
+        return []
     plots = []
     for key, chosen in (
         ("unity", [r for r in found if r.check.conditions[0].factor in _UNITY]),
         ("other", [r for r in found if r.check.conditions[0].factor not in _UNITY]),
     ):
         if chosen:
-            plots.append(_over_current(f"{test}-{key}", test, chosen, rating, translate))
+            plots.append(_over_current(f"{test}-{key}", test, chosen, translate))
     limits = [result.check.limit for result in found if math.isfinite(result.check.limit)]
     errors = [abs(result.value) for result in found]
     if limits and max(errors) < _ENLARGED_BELOW * min(limits):
@@ -95,9 +98,7 @@ def service_life_curves(run: BenchRun, translate: Translate) -> CurvePlot | None
     )
 
 
-def _over_current(
-    key: str, test: str, results: Sequence[Result], rating: Rating, translate: Translate
-) -> CurvePlot:
+def _over_current(key: str, test: str, results: Sequence[Result], translate: Translate) -> CurvePlot:
     groups = _by_factor(results)
     bands: tuple[Band, ...] = ()
     if all(math.isfinite(result.check.limit) for result in results):
