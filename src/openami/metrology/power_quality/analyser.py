@@ -44,7 +44,7 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Samples = npt.NDArray[np.float64] | npt.NDArray[np.int32]
 
-_BLOCK = 65_536
+_BLOCK = 131_072
 """Samples that are worked on at a time: bounds memory however much is fed at once."""
 
 _LEAST_VOLTAGE = 0.013
@@ -188,7 +188,7 @@ class PowerQualityAnalyser:
         """
         self._check(u, i)
         blocks = range(0, max(u.shape[1], 1), _BLOCK)
-        return joined([self._block(u[:, k : k + _BLOCK], i[:, k : k + _BLOCK]) for k in blocks])
+        return joined([self._block(_part(u, first), _part(i, first)) for first in blocks])
 
     def anchor(self, at_sample: int, utc_us: int) -> None:
         """Say the UTC of a sample that was not fed yet: the first time, or again as a time signal brings it.
@@ -204,6 +204,13 @@ class PowerQualityAnalyser:
             )
         if abs(self._time.anchor(at_sample, utc_us)) > CLOCK_TOLERANCE_US:
             self._aggregator.flag(QualityFlag.CLOCK)
+
+    def utc_us(self, position: float) -> int | None:
+        """UTC of a sample position in microseconds; None while it is not known.
+
+        Positions of more than half a minute ago are told by the oldest anchor that is kept.
+        """
+        return int(self._time.utc_us(np.array([position]))[0]) if self._time.known else None
 
     def gap(self, missing_samples: int) -> PowerQualityResults:
         """Samples are missing here: events are cut, the running window is dropped, aggregates are flagged.
@@ -279,7 +286,9 @@ class PowerQualityAnalyser:
         self._classify(pinst)
         if settings.full_scale_counts is not None and u.dtype == np.int32:
             at_limit = [saturated_samples(x, settings.full_scale_counts) for x in (u, i)]
-            self._saturated = np.union1d(self._saturated, np.concatenate(at_limit) + self._position)
+            if any(positions.size for positions in at_limit):
+                here = np.union1d(*at_limit) + self._position
+                self._saturated = np.concatenate((self._saturated, here))
         self._position += u.shape[1]
         self._wait(columns)
         windows, aggregates = self._release()
@@ -391,3 +400,9 @@ class PowerQualityAnalyser:
             begun=begun,
             events=events,
         )
+
+
+def _part(x: Samples, first: int) -> Samples:
+    """A block of samples, contiguous."""
+    part = x[:, first : first + _BLOCK]
+    return part if part.flags.c_contiguous else part.copy()

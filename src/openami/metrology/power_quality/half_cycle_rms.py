@@ -34,9 +34,13 @@ LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
 # What a channel carries: the tracked period and the one its table was made for; the last two crossings
 # (position, direction, held); the fundamental's amplitude; calm half cycles in a row; half cycles since the
 # period was learnt; crossings found; whether ever locked. And what it was given: the amplitude below which it
-# is held, the shortest and longest period.
-(_PERIOD, _TABLE_PERIOD, _LAST, _LAST_SIGN, _LAST_HELD, _OLDER, _OLDER_SIGN, _OLDER_HELD, _AMPLITUDE,
- _CALM, _RESTLESS, _FOUND, _LOCKED, _HOLD, _SHORTEST, _LONGEST, _STATE) = range(17)  # fmt: skip
+# is held, the shortest and longest period, V and A per count.
+(_PERIOD, _TABLE_PERIOD, _LAST, _LAST_SIGN, _LAST_HELD, _OLDER, _OLDER_SIGN, _OLDER_HELD, _AMPLITUDE, _CALM,
+ _RESTLESS, _FOUND, _LOCKED, _HOLD, _SHORTEST, _LONGEST, _U_SCALE, _I_SCALE, _STATE) = range(19)  # fmt: skip
+
+# What is written of a half cycle.
+_START, _LENGTH, _U_V, _I_A, _RISING, _IS_HELD, _COLUMNS = range(7)
+
 _CALM_SHIFT = 0.02
 """A crossing this share of a period away from where it was expected is no calm one (7 degrees)."""
 _CALM_CHANGE = 0.02
@@ -134,7 +138,6 @@ class HalfCycleStream:
             raise MeteringError(f"declared voltage {declared_v} V", expected="a positive voltage")
         self._rate_hz = rate_hz
         self._u_scale = np.asarray(u_scale, np.float64)
-        self._i_scale = np.asarray(i_scale, np.float64)
         phases = self._u_scale.size
         longest = rate_hz / LOWEST_HZ
         self._reach = int(np.ceil(4 * longest)) + 8
@@ -147,6 +150,8 @@ class HalfCycleStream:
         self._state[:, _HOLD] = hold_fraction * declared_v * np.sqrt(2.0) / self._u_scale
         self._state[:, _SHORTEST] = rate_hz / HIGHEST_HZ
         self._state[:, _LONGEST] = longest
+        self._state[:, _U_SCALE] = self._u_scale
+        self._state[:, _I_SCALE] = np.asarray(i_scale, np.float64)
         self._position = first_sample
         self._u_carry: Samples | None = None
         self._i_carry: Samples | None = None
@@ -190,39 +195,40 @@ class HalfCycleStream:
                 where=f"sample {self._position}",
                 expected=f"{self._u_carry.dtype}, {self._i_carry.shape[0]} currents",
             )
+        u, currents = np.ascontiguousarray(u), np.ascontiguousarray(currents)
         count = u.shape[1]
         head = min(count, self._reach)
         kept = self._u_carry.shape[1]
         joined_u = np.concatenate((self._u_carry, u[:, :head]), axis=1)
         joined_i = np.concatenate((self._i_carry, currents[:, :head]), axis=1)
-        parts = [self._steps(joined_u, joined_i, self._position - kept)]
+        columns = np.empty((phases, _COLUMNS, int((count + kept) / (0.25 * self._state[0, _SHORTEST])) + 4))
+        counts = np.zeros(phases, np.int64)
+        self._advance(joined_u, joined_i, self._position - kept, columns, counts)
         if head < count:
-            parts.append(self._steps(u, currents, self._position))
-            self._u_carry = u[:, count - self._reach :].copy()
-            self._i_carry = currents[:, count - self._reach :].copy()
-        else:
-            self._u_carry = joined_u[:, -self._reach :].copy()
-            self._i_carry = joined_i[:, -self._reach :].copy()
+            self._advance(u, currents, self._position, columns, counts)
+            joined_u, joined_i = u, currents
+        self._u_carry = joined_u[:, -self._reach :].copy()
+        self._i_carry = joined_i[:, -self._reach :].copy()
         self._position += count
         return tuple(
-            self._columns(np.concatenate([part[phase] for part in parts]), phase) for phase in range(phases)
+            HalfCycleRms(
+                start=found[_START, :n],
+                period=found[_LENGTH, :n],
+                u_v=found[_U_V, :n],
+                i_a=found[_I_A, : n if i is not None else 0],
+                rising=found[_RISING, :n] > 0,
+                held=found[_IS_HELD, :n] > 0,
+            )
+            for found, n in zip(columns, counts, strict=True)
         )
 
-    def _steps(self, u: Samples, i: Samples, first: int) -> list[F64]:
-        """Half cycles complete within ``u``, whose sample 0 is ``first``: rows of `_track` per phase."""
+    def _advance(
+        self, u: Samples, i: Samples, first: int, columns: F64, counts: npt.NDArray[np.int64]
+    ) -> None:
+        """Append the half cycles complete within ``u``, whose sample 0 is ``first``."""
         assert self._segments is not None
-        phases = u.shape[0]
-        rows = np.empty((phases, int(u.shape[1] / (0.25 * self._state[0, _SHORTEST])) + 4, 6))
-        counts = np.zeros(phases, np.int64)
         zero = 0 if self._segments.dtype == np.int64 else 0.0
-        _track(u, i, first, zero, self._state, self._tables, self._segments, rows, counts)
-        return [rows[phase, : counts[phase]] for phase in range(phases)]
-
-    def _columns(self, rows: F64, phase: int) -> HalfCycleRms:
-        u_v = np.sqrt(rows[:, 2]) * self._u_scale[phase]
-        has_current = self._i_carry is not None and self._i_carry.shape[0] > 0
-        i_a = np.sqrt(rows[:, 3]) * self._i_scale[phase] if has_current else np.empty(0)
-        return HalfCycleRms(rows[:, 0].copy(), rows[:, 1].copy(), u_v, i_a, rows[:, 4] > 0, rows[:, 5] > 0)
+        _track(u, i, first, zero, self._state, self._tables, self._segments, columns, counts)
 
 
 @njit(cache=True, nogil=True)
@@ -336,10 +342,10 @@ def _track(
     state: F64,
     tables: npt.NDArray[np.float32],
     segments: Sums,
-    rows: F64,
+    columns: F64,
     counts: npt.NDArray[np.int64],
 ) -> None:  # pragma: no cover - compiled
-    """Advance every phase as far as its samples reach; writes (start, period, u², i², rising, held) rows.
+    """Advance every phase as far as its samples reach; appends what was found to ``columns``.
 
     Step k finds crossing k, closes segment k - 1 (the whole samples from crossing k - 1 up to crossing k) and
     finishes the window that began at crossing k - 2: two segments, more or less the few whole samples between
@@ -351,7 +357,7 @@ def _track(
     middle_of_table = tables.shape[2] // 2
     currents = i.shape[0]
     for phase in range(u.shape[0]):
-        written = 0
+        written = counts[phase]
         while True:
             period = state[phase, _PERIOD]
             if abs(period - state[phase, _TABLE_PERIOD]) > _TABLE_STEP:
@@ -402,14 +408,16 @@ def _track(
             if state[phase, _FOUND] >= 2 and state[phase, _LOCKED] > 0:
                 at = older - first
                 inside = segments[phase, 0] + u_closed
-                rows[phase, written, 0] = older
-                rows[phase, written, 1] = period
-                rows[phase, written, 2] = _mean_square(u, phase, at, period, inside, end, zero)
+                columns[phase, _START, written] = older
+                columns[phase, _LENGTH, written] = period
+                square = _mean_square(u, phase, at, period, inside, end, zero)
+                columns[phase, _U_V, written] = np.sqrt(square) * state[phase, _U_SCALE]
                 if currents:
                     inside = segments[phase, 1] + i_closed
-                    rows[phase, written, 3] = _mean_square(i, phase, at, period, inside, end, zero)
-                rows[phase, written, 4] = state[phase, _OLDER_SIGN]
-                rows[phase, written, 5] = state[phase, _OLDER_HELD]
+                    square = _mean_square(i, phase, at, period, inside, end, zero)
+                    columns[phase, _I_A, written] = np.sqrt(square) * state[phase, _I_SCALE]
+                columns[phase, _RISING, written] = state[phase, _OLDER_SIGN]
+                columns[phase, _IS_HELD, written] = state[phase, _OLDER_HELD]
                 written += 1
             _learn_period(state, phase, crossing, expected, amplitude, held)
             segments[phase, 0] = u_closed
