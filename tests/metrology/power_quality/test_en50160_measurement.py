@@ -160,6 +160,8 @@ def test_what_does_not_belong_is_refused() -> None:
         measurement.add(Recording(u[:1], np.empty((0, 8000)), RATE), 8000)
     with pytest.raises(MeteringError, match="3 phases at 8000 Hz"):
         measurement.add(Recording(u, np.empty((0, 8000)), 2 * RATE), 8000)
+    with pytest.raises(MeteringError, match="begins 5000 days after"):
+        measurement.add(Recording(u, np.empty((0, 8000)), RATE), int(5000 * 86_400 * RATE))
     with pytest.raises(MeteringError, match="no samples"):
         SupplyMeasurement(RATE, 3, MONDAY_US).close()
 

@@ -30,6 +30,12 @@ INTERVAL_US: Final = 600_000_000
 FREQUENCY_US: Final = 10_000_000
 """Ten seconds in microseconds."""
 
+_END_OF_TIME_US: Final = 253_402_300_800_000_000
+"""The year 10000, which no calendar here knows."""
+
+LONGEST: Final = 2 * 366 * 144
+"""Intervals of two years: what is put together in memory at most."""
+
 FREQUENCIES: Final = INTERVAL_US // FREQUENCY_US
 """Values of frequency in an interval."""
 
@@ -151,14 +157,18 @@ class SupplyAggregates:
                 raise MeteringError(
                     f"{name} has negative or infinite values", expected="zero and more, or NaN"
                 )
-        if not 0 < self.nominal_v < np.inf or self.nominal_hz not in (50, 60):
+        if not 1 <= self.nominal_v <= 1e6 or self.nominal_hz not in (50, 60):
             raise MeteringError(
                 f"a supply of {self.nominal_v} V and {self.nominal_hz} Hz", expected="volts; 50 or 60 Hz"
             )
-        if self.start_us % INTERVAL_US:
+        if self.start_us % INTERVAL_US or not 0 <= self.start_us <= self.end_us < _END_OF_TIME_US:
             raise MeteringError(
-                f"intervals begin at {self.start_us} us", expected="a whole ten minutes of UTC"
+                f"intervals begin at {self.start_us} us",
+                expected="a whole ten minutes of UTC, from 1970 to 9999",
             )
+        began = self.events.start_us
+        if began.size and not self.start_us <= began[0] <= began[-1] <= self.end_us:
+            raise MeteringError("events that began outside the intervals", expected="only those within")
         if np.any(np.diff(self.harmonic_orders) <= 0) or np.any(self.harmonic_orders < 2):
             raise MeteringError(f"harmonics {self.harmonic_orders.tolist()}", expected="rising orders from 2")
 
@@ -255,6 +265,10 @@ def joined(parts: Sequence[SupplyAggregates]) -> SupplyAggregates:
     first = ordered[0]
     places = [(part.start_us - first.start_us) // INTERVAL_US for part in ordered]
     count = places[-1] + ordered[-1].intervals
+    if count > LONGEST:
+        raise MeteringError(
+            f"stretches over {count // 144} days", expected=f"{LONGEST // 144} days or fewer at a time"
+        )
     events = SupplyEvents(
         np.concatenate([part.events.kind for part in ordered]),
         np.concatenate([part.events.start_us for part in ordered]),
@@ -310,5 +324,3 @@ def _joinable(one: SupplyAggregates, other: SupplyAggregates) -> None:
         raise MeteringError(
             f"two stretches hold the interval at {other.start_us} us", expected="stretches apart in time"
         )
-    if one.events.count and other.events.count and one.events.start_us[-1] > other.events.start_us[0]:
-        raise MeteringError("events of two stretches overlap", expected="stretches apart in time")

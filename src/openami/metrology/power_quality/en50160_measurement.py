@@ -18,6 +18,7 @@ from openami.metrology.power_quality.en50160_aggregates import (
     FREQUENCIES,
     FREQUENCY_US,
     INTERVAL_US,
+    LONGEST,
     SupplyAggregates,
     SupplyEvents,
 )
@@ -134,6 +135,12 @@ class SupplyMeasurement:
         return self._laid(first, count)
 
     def _skip_to(self, sample: int) -> None:
+        """Say that samples are missing up to ``sample``."""
+        if sample > LONGEST * (INTERVAL_US / 1e6) * self._settings.rate_hz:
+            raise MeteringError(
+                f"a recording begins {sample / self._settings.rate_hz / 86_400:.0f} days after the first one",
+                expected=f"{LONGEST // 144} days or fewer",
+            )
         if sample > self.position:
             self._keep(self._analyser.gap(sample - self.position))
 
