@@ -219,7 +219,7 @@ def test_a_gap_and_a_saturated_window_are_flagged_and_told(ami: Ami, tmp_path: P
     assert document["gaps"] == ["sample 9600: values are missing or not finite"]
     assert document["p_w"] == pytest.approx(P, rel=1e-6)
     told = ami("measure", "g.npz").out
-    assert "windows_after_gap" in told
+    assert "windows after gap: 1" in told
     assert "sample 9600" in told
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openami.cli.output import Advance, JsonOption, print_json, progress
+from openami.quantities.errors import MeteringError
 
 if TYPE_CHECKING:
     from openami.metrology.recording.opening import RecordedWaveform
@@ -112,7 +113,12 @@ def measure_command(
         skews_s=waveform.skews_s,
     )
     with progress("measuring") as advance:
-        measured = measure(_reported(waveform, advance), settings)
+        try:
+            measured = measure(_reported(waveform, advance), settings)
+        except MeteringError as error:
+            raise MeteringError(
+                error.message, where=error.where or str(file), expected=error.expected
+            ) from error
     if json:
         print_json(measurement_document(waveform, measured, with_windows=windows))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -84,11 +84,7 @@ def print_measurement(waveform: RecordedWaveform, measured: Measurement, *, with
             "wiring": measured.wiring.value,
             "windows": f"{windows.f_hz.size} of {measured.cycles} cycles"
             + (f", {measured.left_out} of them left out" if measured.left_out else ""),
-            **(
-                {"flags": ", ".join(name for name, count in _flags(measured).items() if count)}
-                if _flagged(measured)
-                else {}
-            ),
+            **({"flags": _told(_flags(measured))} if any(_flags(measured).values()) else {}),
             "frequency": f"{measured.f_hz:.5f} Hz",
         },
     )
@@ -138,10 +134,10 @@ def print_measurement(waveform: RecordedWaveform, measured: Measurement, *, with
             "reactive (Q1)": f"{_figure(energies.q1_vars.sum() / _WH)} varh in {energies.measured_s:.3f} s",
         },
     )
-    for gap in measured.gaps:
-        print_facts("gap", {"where": gap})
-    for remark in waveform.file.remarks:
-        print_facts("note", {"": remark})
+    if measured.gaps:
+        print_facts("gaps", {str(number): gap for number, gap in enumerate(measured.gaps, 1)})
+    if waveform.file.remarks:
+        print_facts("notes", {str(number): note for number, note in enumerate(waveform.file.remarks, 1)})
     if with_windows:
         rows = _windows(measured)
         keys = [key for key in rows[0] if not isinstance(rows[0][key], list)]
@@ -253,8 +249,9 @@ def _flags(measured: Measurement) -> dict[str, int]:
     return {**counts, "samples_saturated": measured.saturated, "samples_missing": measured.missing}
 
 
-def _flagged(measured: Measurement) -> bool:
-    return any(_flags(measured).values())
+def _told(flags: dict[str, int]) -> str:
+    """Marks for people: ``windows after gap: 1, samples missing: 20``."""
+    return ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in flags.items() if count)
 
 
 def _provenance(waveform: RecordedWaveform, measured: Measurement) -> dict[str, Any]:
@@ -400,9 +397,9 @@ def _angle(degrees: float, rms: float) -> str:
     return f"{degrees:.2f}".replace("-0.00", "0.00") if np.isfinite(rms) and rms > 0 else ""
 
 
-def _figure(value: object) -> str:
+def _figure(value: SupportsFloat | None) -> str:
     """A number with seven significant digits."""
-    number = float(value) if isinstance(value, float | np.floating | np.ndarray) else np.nan
+    number = np.nan if value is None else float(value)
     if not np.isfinite(number):
         return "-"
     if number == 0.0:
@@ -411,7 +408,7 @@ def _figure(value: object) -> str:
     return f"{number:,.{digits}f}"
 
 
-def _plain(value: object) -> float | None:
+def _plain(value: SupportsFloat) -> float | None:
     """A number for the document; what is not defined is null."""
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     return number if np.isfinite(number) else None

@@ -310,6 +310,26 @@ def test_a_long_recording_without_voltage_is_marked() -> None:
     assert np.isnan(found.phases.pf[0])
 
 
+@pytest.mark.parametrize("f", [0.0, 16.7, 400.0])
+def test_a_fundamental_out_of_range_is_marked(f: float) -> None:
+    wave = 325 * np.cos(2 * np.pi * f * np.arange(6400) / 6400.0)[None]
+    found = measure([Recording(wave, wave / 20, 6400.0)])
+    assert ((found.windows.marks & WindowMark.UNSYNCHRONISED) != 0).all()
+    assert found.phases.p_w[0] == pytest.approx(np.mean(wave * wave / 20), rel=0.01)
+
+
+@pytest.mark.parametrize("bad", [[0], [0, 1, 2], [6399], [6399, 6400, 6401], list(range(300)), [19_199]])
+@pytest.mark.parametrize("pieces", [(), (6400, 12_800), (1, 2, 6401)])
+def test_missing_samples_anywhere_and_in_any_pieces(bad: list[int], pieces: tuple[int, ...]) -> None:
+    recording = recorded(seconds=3.0, phases=1)
+    recording.u[0, bad] = np.nan
+    found = measure(cut(recording, *pieces))
+    assert found.missing == len(bad)
+    assert found.gaps
+    assert found.phases.p_w[0] == pytest.approx(P, rel=1e-6)
+    assert found.windows.f_hz.size >= 11
+
+
 @pytest.mark.parametrize("rate", [600.0, 800.0, 960.0])
 def test_slow_recorders_are_measured_by_fitted_windows(rate: float) -> None:
     """Twelve to twenty samples a cycle; the fifth harmonic of 49.3 Hz lies at 0.41 of 600 Hz."""

@@ -27,7 +27,7 @@ HIGHEST_ORDER: Final = 50
 _FITTED_ORDER: Final = 25
 """Harmonics that take part in the search for the frequency."""
 _STEPS: Final = 12
-_LEAST_SHARE: Final = 0.01
+LEAST_SHARE: Final = 0.01
 """Share of the squared voltage that the fundamental has at least."""
 _CONTINUED_CYCLES: Final = 2.2
 """Cycles at an end of a recording that are continued over it."""
@@ -83,7 +83,7 @@ def fitted_frequency(u: F64, rate_hz: float) -> float:
         found = 1.0 / seconds
     swing = x - x.mean(axis=1, keepdims=True)
     explained = float((swing**2).sum()) - _residual(swing, rate_hz, found, 1)
-    if explained < _LEAST_SHARE * float((x**2).sum()):
+    if explained < LEAST_SHARE * float((x**2).sum()):
         raise MeteringError("the voltage holds no fundamental", expected="one between 40 Hz and 70 Hz")
     whole = found * (x.shape[1] + _AT_THE_END) / rate_hz
     if not LOWEST_HZ - 1.0 <= found <= HIGHEST_HZ + 1.0 or whole < 1.0:

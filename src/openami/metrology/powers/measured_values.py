@@ -39,7 +39,7 @@ class WindowMark(IntFlag):
     AFTER_GAP = 2
     """The first window after missing samples."""
     UNSYNCHRONISED = 4
-    """No voltage to take the frequency from during at least a part of it."""
+    """No voltage to take the frequency from during at least a part of it, or hardly a fundamental in any."""
     REFERENCE_CHANGED = 8
     """No single phase had a voltage throughout."""
     SHORT = 16

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.metrology.powers.fitted_windows import (
+    LEAST_SHARE,
     LOWEST_HZ,
     fitted_windows,
     nominal_of,
@@ -267,6 +268,9 @@ class _Meter:
             touched = (behind < begins.size) & (begins[np.minimum(behind, begins.size - 1)] < end + reach)
             marks[touched] |= int(WindowMark.SATURATED)
         u_bins, i_bins = (np.asarray(bins, np.complex128) for bins in (columns.u_bins, columns.i_bins))
+        fundamental = np.abs(u_bins[:, :, columns.cycles]) ** 2
+        hardly = (fundamental < LEAST_SHARE * columns.u_v**2).all(axis=1)
+        marks[hardly] |= int(WindowMark.UNSYNCHRONISED)
         totals = Totals(columns.u_v, columns.i_a[:, : self._phase_count], columns.p_w)
         if self._skews_s is not None:
             u_bins, i_bins, totals = _without_skew(columns, u_bins, i_bins, totals, self._skews_s)
