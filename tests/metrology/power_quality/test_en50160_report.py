@@ -17,11 +17,12 @@ import pytest
 
 from openami.metrology.power_quality import en50160_html, en50160_sections
 from openami.metrology.power_quality.en50160 import SupplyWeek, Verdict, evaluate
+from openami.metrology.power_quality.en50160_aggregates import runs
 from openami.metrology.power_quality.en50160_html import LANGUAGES, chinese, duration, share, utc_precise
 from openami.metrology.power_quality.en50160_limits import en50160_limits
 from openami.metrology.power_quality.en50160_plots import voltage_figure
 from openami.metrology.power_quality.en50160_report import _NAMES, ReportSource, report_html
-from openami.metrology.power_quality.en50160_svg import NARROW, WIDE, Axes, line, runs, ticks
+from openami.metrology.power_quality.en50160_svg import NARROW, WIDE, Axes, line, ticks
 from openami.metrology.power_quality.event_kernel import EventKind
 from openami.quantities.errors import MeteringError
 from supply_week import quiet_week, spoilt_week, with_events

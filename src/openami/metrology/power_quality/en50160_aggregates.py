@@ -295,6 +295,12 @@ def joined(parts: Sequence[SupplyAggregates]) -> SupplyAggregates:
     )
 
 
+def runs(marked: Mask) -> list[tuple[int, int]]:
+    """Begin and end of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
 def _impossible(column: F64) -> bool:
     """True with a value that no measurement gives."""
     return bool(((column < 0) | np.isinf(column)).any())

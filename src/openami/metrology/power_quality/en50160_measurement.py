@@ -21,8 +21,8 @@ from openami.metrology.power_quality.en50160_aggregates import (
     LONGEST,
     SupplyAggregates,
     SupplyEvents,
+    runs,
 )
-from openami.metrology.power_quality.en50160_svg import runs
 from openami.metrology.power_quality.event_kernel import EventKind
 from openami.metrology.power_quality.events import VoltageEvent
 from openami.metrology.power_quality.results import PowerQualityResults

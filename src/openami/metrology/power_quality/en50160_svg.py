@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from openami.metrology.power_quality.en50160_aggregates import runs
+
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -191,9 +193,3 @@ def ticks(low: float, high: float, about: int) -> list[float]:
         found.append(round(count * step, 12))
         count += 1
     return found
-
-
-def runs(marked: Mask) -> list[tuple[int, int]]:
-    """Begin and end of each run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
