@@ -239,6 +239,14 @@ def test_a_gap_in_the_positions_is_a_gap() -> None:
     assert found.phases.p_w[0] == pytest.approx(P, rel=1e-6)
 
 
+def test_pieces_that_do_not_follow_one_another_are_refused() -> None:
+    first, second = cut(recorded(seconds=2.0, phases=1), 6400)
+    strangers = (first, recorded(phases=3), Recording(second.u, second.i, 6401.0, first_sample=6400))
+    for stranger in strangers:
+        with pytest.raises(MeteringError, match="another recording"):
+            measure([first, stranger])
+
+
 def test_every_other_sample_missing_leaves_nothing_to_measure() -> None:
     recording = recorded(phases=1)
     recording.u[0, ::2] = np.nan

@@ -81,8 +81,8 @@ def measure(recordings: Iterable[Recording], settings: MeasuringSettings | None 
     Raises
     ------
     MeteringError
-        No currents, a wiring that does not go with the channels, less than a cycle, or no voltage in a
-        recording too short to do without.
+        No currents, a wiring that does not go with the channels, less than a cycle, no voltage in a recording
+        too short to do without, or pieces that do not follow one another.
     """
     settings = settings or MeasuringSettings()
     pieces = iter(recordings)
@@ -126,13 +126,15 @@ class _Meter:
     def __init__(self, beginning: Sequence[Recording], settings: MeasuringSettings) -> None:
         first = beginning[0]
         self._wiring = _checked_wiring(first, settings)
-        u = np.concatenate([self._phases_of(piece)[0] for piece in beginning], axis=1)
+        alike = [piece for piece in beginning if piece.phases == first.phases]
+        u = np.concatenate([self._phases_of(piece)[0] for piece in alike], axis=1)
         finite = np.where(np.isfinite(u), u, 0.0)[:, : int(_FIRST_LOOK_S * first.rate_hz) + 8]
         self._nominal_hz = settings.nominal_hz or nominal_of(finite, first.rate_hz)
         if self._nominal_hz not in NOMINAL_CYCLES:
             raise MeteringError(f"a nominal frequency of {self._nominal_hz:g} Hz", expected="50 or 60")
         self._cycles = NOMINAL_CYCLES[self._nominal_hz]
         self._rate_hz = first.rate_hz
+        self._kind = (first.rate_hz, first.phases, first.neutral is not None)
         self._phase_count = u.shape[0]
         self._neutral = first.neutral is not None and self._wiring in (Wiring.FOUR_WIRE, Wiring.EACH)
         self._skews_s = _phase_skews(settings.skews_s, first, self._wiring, self._neutral)
@@ -153,11 +155,16 @@ class _Meter:
         self._gaps: list[str] = []
         self._energy_ws = np.zeros(self._phase_count)
         self._runs: list[tuple[int, F64, F64]] = []
-        self._last_end = -1
         self._tally = Tally()
 
     def feed(self, recording: Recording) -> None:
-        """Take a piece in."""
+        """Take a piece in; it must be of the same recording, and lie behind the last one."""
+        same = (recording.rate_hz, recording.phases, recording.neutral is not None)
+        if same != self._kind or recording.first_sample < self._position:
+            raise MeteringError(
+                f"a piece from sample {recording.first_sample} of another recording",
+                expected=f"the same rate and channels, from sample {self._position} on",
+            )
         if recording.first_sample > self._position:
             self._note_gap(recording.gap, recording.first_sample - self._position)
         u, i = self._phases_of(recording)
