@@ -26,6 +26,8 @@ F64 = npt.NDArray[np.float64]
 _JUMP = 1.5
 """A phase advance beyond this (rad) is no change of frequency (0.2 s: 1.2 Hz)."""
 _JUMP_SEARCHING = 2.8
+_STEEPEST = 0.01
+"""A relative change of frequency from window to window beyond this is a step and not carried on."""
 
 
 @kernel_part
@@ -69,12 +71,18 @@ def image_factors(detuning: float, cycles: Int) -> tuple[float, float]:  # pragm
 
 @kernel_part
 def track(phases: Int, ints: I64, reals: F64, constants: F64) -> tuple[float, bool]:  # pragma: no cover
-    """Frequency in cycles a sample, and whether it is a measured one; sets lock, strikes and flags.
+    """Frequency at the window's centre in cycles a sample, and whether it is measured.
 
-    The reference is the first phase that has its voltage in this window and the one before.
+    Sets lock, strikes and flags, and the frequency that the next window is expected to have. The reference
+    is the first phase that has its voltage in this window and the one before. The advance of its phase
+    gives the mean frequency from centre to centre; from two of these the slope carries it half a window on
+    to this centre and one and a half to the next.
     """
     tuned = reals[ps.TUNED]
     lock = ints[ps.LOCK]
+    before_last = reals[ps.LAST_FREQUENCY]
+    reals[ps.LAST_FREQUENCY] = 0.0
+    reals[ps.NEXT] = tuned
     present = False
     reference = -1
     for phase in range(phases):
@@ -128,4 +136,9 @@ def track(phases: Int, ints: I64, reals: F64, constants: F64) -> tuple[float, bo
         ints[ps.LOCK] = ps.SETTLING
     elif lock < ps.LOCKED:
         ints[ps.LOCK] = lock + 1
-    return frequency, True
+    reals[ps.LAST_FREQUENCY] = frequency
+    slope = frequency - before_last
+    if lock != ps.LOCKED or abs(slope) > _STEEPEST * frequency:
+        slope = 0.0
+    reals[ps.NEXT] = frequency + 1.5 * slope
+    return frequency + 0.5 * slope, True

@@ -25,7 +25,7 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
-RETUNE = 1e-6
+RETUNE = 1e-7
 """Relative change of frequency up to which the reference stays: its detuning is divided out."""
 
 _END_CORRECTED = int(Integrator.END_CORRECTED)
@@ -76,6 +76,7 @@ def begin_anew(ints: I64, reals: F64, constants_i: I64) -> None:  # pragma: no c
         reals[k] = 0.0
     for k in range(2 * PHASES):
         reals[ps.LAST_PHASOR + k] = 0.0
+    reals[ps.LAST_FREQUENCY] = 0.0
     for phase in range(PHASES):
         ints[ps.EDGE_ENERGY + phase] = 0
     begin_window(ints, reals, constants_i)

@@ -74,7 +74,9 @@ SPAN = 2
 """Real-valued length of the running window in samples."""
 LAST_CYCLES = 3
 LAST_SPAN = 4
-LAST_PHASOR = 5
+LAST_FREQUENCY = 5
+"""Measured with the window before, cycles a sample; 0 without."""
+LAST_PHASOR = 6
 """Fundamental voltages of the window before, real and imaginary parts by phase."""
 OPENING = LAST_PHASOR + 2 * PHASES
 """Edge terms of the opening edge by phase and column of the sums, and of the cross products."""
@@ -88,7 +90,9 @@ CLOSING = EDGE_SINE + TAPS
 CLOSING_CROSS = CLOSING + PHASES * COLUMNS
 PHASORS = CLOSING_CROSS + 2 * PHASES
 """Fundamentals of the closing window in counts: u real, u imaginary, i real, i imaginary by phase."""
-LOSSES = PHASORS + 4 * PHASES
+NEXT = PHASORS + 4 * PHASES
+"""Frequency expected in the window after the closing one."""
+LOSSES = NEXT + 1
 """Losses of the closing window in count products a sample: load, no-load, series, magnetising."""
 REALS_AND_ROOM = LOSSES + 4
 
@@ -96,9 +100,9 @@ REALS_AND_ROOM = LOSSES + 4
 SEARCHING = 0
 """One-cycle windows, to find the frequency anywhere from 40 to 70 Hz."""
 SETTLING = 1
-SETTLED = 2
-LOCKED = 3
-NO_VOLTAGE = 4
+"""The first window of many cycles; those after it count up to `LOCKED`."""
+LOCKED = 5
+NO_VOLTAGE = 6
 """Windows of the nominal frequency."""
 
 # Constants of the settings, integers ---------------------------------------------------------------------

@@ -98,6 +98,7 @@ def close_window(
     else:
         for k in range(4 * PHASES):
             reals[ps.PHASORS + k] = 0.0
+        reals[ps.LAST_FREQUENCY] = 0.0
         sound = False
     register_window(ints, reals, constants_i, constants_f, saturated, frequency, log_i, log_r)
     for phase in range(phases):
@@ -109,4 +110,4 @@ def close_window(
         return -1.0
     if not measured and (ints[ps.LOCK] == ps.NO_VOLTAGE or ints[ps.LOCK] == ps.SEARCHING):
         return float(constants_f[ps.NOMINAL])
-    return float(frequency)
+    return float(reals[ps.NEXT])
