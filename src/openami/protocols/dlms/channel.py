@@ -30,7 +30,11 @@ class Channel(Protocol):
     """Framing between an association and a transport."""
 
     def outgoing(self, apdu: bytes) -> bytes:
-        """Bytes to send for an APDU; perhaps only its first segments."""
+        """Bytes to send for an APDU; perhaps only its first segments.
+
+        It may be called again before anything was received (blocks that are streamed in a window): a channel
+        that cannot send yet queues the APDU, and gives its bytes with a later `incoming`.
+        """
         ...
 
     def incoming(self, data: bytes) -> Incoming:

@@ -63,10 +63,10 @@ class ServerSession:
             if isinstance(event, RemoteProtocolError):
                 self.error = event
             else:
-                answers.append(self._answer(event).to_bytes())
+                answers += [frame.to_bytes() for frame in self._answer(event)]
         return b"".join(answers)
 
-    def _answer(self, frame: Frame) -> Frame:
+    def _answer(self, frame: Frame) -> list[Frame]:
         key = frame.source, frame.destination
         association = self._associations.get(key)
         if association is None:
@@ -74,7 +74,7 @@ class ServerSession:
                 self._devices.get(frame.destination), frame.source, frame.destination
             )
         before = association.kept_octets
-        apdu = association.answer(frame.apdu)
+        apdus = association.answer(frame.apdu)
         self.kept_octets += association.kept_octets - before
         if association.associated:
             if key not in self._associations and len(self._associations) >= MAX_ASSOCIATIONS:
@@ -85,7 +85,7 @@ class ServerSession:
             self._associations.pop(key, None)
         if self.kept_octets > MAX_KEPT:
             self._make_room(association)
-        return Frame(frame.destination, frame.source, apdu)
+        return [Frame(frame.destination, frame.source, apdu) for apdu in apdus]
 
     def _make_room(self, present: ServerAssociation) -> None:
         """End block transfers, the oldest association's first, but not that of the present one."""

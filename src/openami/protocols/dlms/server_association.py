@@ -6,8 +6,9 @@
     IDLE --AARQ rejected--> IDLE    ASSOCIATED --AARQ--> (as from IDLE)
     IDLE --anything else: exception-response, service not allowed
 
-IEC 62056-5-3 clauses 5.2 and 7.2. Rules of this file: every APDU that comes in is answered by exactly one
-APDU, whatever it says; and where protection was agreed on, nothing unprotected is served.
+IEC 62056-5-3 clauses 5.2 and 7.2. Rules of this file: every APDU that comes in is answered, whatever it says,
+but for the cases that `ServerAssociation.answer` names; and where protection was agreed on, nothing
+unprotected is served.
 """
 
 from __future__ import annotations
@@ -116,13 +117,18 @@ class ServerAssociation:
         if self._services is not None:
             self._services.forget_long_values()
 
-    def answer(self, apdu: bytes) -> bytes:
-        """The APDU that answers an APDU."""
+    def answer(self, apdu: bytes) -> list[bytes]:
+        """The APDUs that answer an APDU, to be sent in this order.
+
+        One, as a rule; several where an answer is streamed in blocks (general-block-transfer); none where
+        nothing is to be said: to a block inside a window, to the acknowledgement of the last block, to an
+        unconfirmed request.
+        """
         try:
-            return self._answer(apdu)
+            return [self._answer(apdu)]
         except SecurityError:  # our own counters are used up: nothing can be protected any more
             self._leave()
-            return NOT_ASSOCIATED.to_bytes()
+            return [NOT_ASSOCIATED.to_bytes()]
 
     def _answer(self, apdu: bytes) -> bytes:
         if apdu and apdu[0] in CIPHERED_TAGS:
