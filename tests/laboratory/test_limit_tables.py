@@ -9,13 +9,9 @@ from typing import Any
 
 import pytest
 
+from openami.laboratory.accuracy_limits import Basis, ClassLimits, InfluenceLimit, IntrinsicLimit, Load
 from openami.laboratory.limit_tables import (
     STANDARD_FILES,
-    Basis,
-    ClassLimits,
-    InfluenceLimit,
-    IntrinsicLimit,
-    Load,
     class_limits,
     classes_of,
     goals,

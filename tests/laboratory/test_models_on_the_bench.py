@@ -8,12 +8,12 @@ from functools import cache
 
 import pytest
 
+from openami.laboratory.accuracy_limits import Basis
 from openami.laboratory.bench import BenchRun, run
 from openami.laboratory.checks import Kind, Law
 from openami.laboratory.conditions import Quantity
 from openami.laboratory.current_range import Size
 from openami.laboratory.devices import device_source
-from openami.laboratory.limit_tables import Basis
 from openami.laboratory.plan import plan_of
 from openami.laboratory.report_document import bench_uncertainty_pct, reference_uncertainty_pct
 from openami.laboratory.verdict import Verdict

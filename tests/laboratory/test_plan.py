@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from openami.laboratory.accuracy_limits import Load
 from openami.laboratory.checks import Kind, Law
 from openami.laboratory.conditions import Condition, Quantity, WaveformName, angle_of, angle_of_sine
 from openami.laboratory.current_range import Size, current_a, currents_of, ruling_row
-from openami.laboratory.limit_tables import Load, class_limits
+from openami.laboratory.limit_tables import class_limits
 from openami.laboratory.loads import part_s_of, waveform_of
 from openami.laboratory.plan import plan_of
 from openami.laboratory.register_tests import no_load_minutes

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laboratory.stated_error_meter import StatedErrorMeter
+from openami.laboratory.accuracy_limits import Basis, Source
 from openami.laboratory.bench import BenchRun, run
 from openami.laboratory.checks import Check, Kind, Law
 from openami.laboratory.conditions import Condition, Quantity
 from openami.laboratory.current_range import Size
-from openami.laboratory.limit_tables import Basis, Source
 from openami.laboratory.plan import Plan, plan_of
 from openami.laboratory.summary import summaries
 from openami.laboratory.verdict import Result, Verdict, judge, overall

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openami.laboratory.accuracy_limits import Basis, Source
 from openami.laboratory.conditions import Condition, Quantity
-from openami.laboratory.limit_tables import Basis, Source
 
 
 class Law(StrEnum):

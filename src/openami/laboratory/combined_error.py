@@ -13,11 +13,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from openami.laboratory.accuracy_limits import Basis, ClassLimits, CompositeLimit, Load, Source
 from openami.laboratory.checks import Check, Law
 from openami.laboratory.conditions import REFERENCE_TEMPERATURE_C, Condition, Quantity, WaveformName
 from openami.laboratory.current_range import Size, currents_of, limit_at, ruling_row
 from openami.laboratory.intrinsic_tests import condition_at
-from openami.laboratory.limit_tables import Basis, ClassLimits, CompositeLimit, Load, Source
 from openami.laboratory.register_tests import reference_current_a
 from openami.meter.model import MeterModel, Rating
 

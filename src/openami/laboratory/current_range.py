@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, Literal, Protocol, TypeVar
 
-from openami.laboratory.limit_tables import CurrentBound, IntrinsicLimit, Load
+from openami.laboratory.accuracy_limits import CurrentBound, IntrinsicLimit, Load
 from openami.meter.model import Rating
 
 _SAME: Final = 1e-9

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from openami.laboratory.accuracy_limits import Basis, ClassLimits, Source
 from openami.laboratory.checks import NO_LIMIT, Check, Kind, Law
 from openami.laboratory.conditions import Condition, Quantity, WaveformName
 from openami.laboratory.current_range import Size, candidates_a
 from openami.laboratory.intrinsic_tests import condition_at, reactive_condition_at
-from openami.laboratory.limit_tables import Basis, ClassLimits, Source, goals
+from openami.laboratory.limit_tables import goals
 from openami.laboratory.register_tests import reference_current_a
 from openami.meter.model import MeterModel, Principle
 

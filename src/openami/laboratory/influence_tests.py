@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from openami.laboratory.accuracy_limits import ClassLimits, InfluenceLimit
 from openami.laboratory.checks import Check, Law
 from openami.laboratory.conditions import Condition, Quantity, WaveformName
 from openami.laboratory.current_range import Size, current_a
 from openami.laboratory.intrinsic_tests import condition_at
-from openami.laboratory.limit_tables import ClassLimits, InfluenceLimit
 from openami.meter.model import Rating
 
 NOT_COVERED: Final[Mapping[str, str]] = {

@@ -11,10 +11,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from openami.laboratory.accuracy_limits import ClassLimits, Load
 from openami.laboratory.checks import NO_LIMIT, Check, Kind, Law
 from openami.laboratory.conditions import ALL_ELEMENTS, Condition, Quantity, angle_of, angle_of_sine
 from openami.laboratory.current_range import Size, current_a, currents_of, limit_at, ruling_row
-from openami.laboratory.limit_tables import ClassLimits, Load
 from openami.meter.model import Rating
 
 

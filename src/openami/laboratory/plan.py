@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from openami.laboratory.accuracy_limits import ClassLimits
 from openami.laboratory.checks import Check
 from openami.laboratory.combined_error import combined_checks
 from openami.laboratory.conditions import Condition
@@ -17,7 +18,7 @@ from openami.laboratory.current_range import Size
 from openami.laboratory.goal_tests import goal_checks, margin_checks
 from openami.laboratory.influence_tests import NOT_COVERED, influence_checks, not_covered
 from openami.laboratory.intrinsic_tests import intrinsic_checks, plain_error_checks, single_phase_checks
-from openami.laboratory.limit_tables import ClassLimits, class_limits, standard_named, standard_of_class
+from openami.laboratory.limit_tables import class_limits, standard_named, standard_of_class
 from openami.laboratory.register_tests import register_checks
 from openami.laboratory.service_life import service_life_checks
 from openami.meter.model import MeterModel

@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from openami.laboratory.accuracy_limits import Basis, ClassLimits, CurrentBound, Load, NoLoadRule, Source
 from openami.laboratory.checks import NO_LIMIT, Check, Kind, Law
 from openami.laboratory.conditions import Condition, Quantity
 from openami.laboratory.current_range import Size, current_a, limit_at, ruling_row
 from openami.laboratory.intrinsic_tests import condition_at
-from openami.laboratory.limit_tables import Basis, ClassLimits, CurrentBound, Load, NoLoadRule, Source
 from openami.meter.model import MeterModel
 
 _NO_LOAD_S = {Size.FULL: 60, Size.QUICK: 10}

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from openami.laboratory.accuracy_limits import ClassLimits, Source
 from openami.laboratory.bench import BenchRun
 from openami.laboratory.checks import Check, Kind, Law
 from openami.laboratory.conditions import Condition
 from openami.laboratory.identification import software_identification
-from openami.laboratory.limit_tables import ClassLimits, Source, goals, least_current_ratios
+from openami.laboratory.limit_tables import goals, least_current_ratios
 from openami.laboratory.summary import TestSummary, summaries
 from openami.laboratory.verdict import Result, Verdict
 from openami.meter.model import MeterModel, Rating

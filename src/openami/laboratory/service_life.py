@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from openami.laboratory.accuracy_limits import ClassLimits, Load
 from openami.laboratory.checks import Check, Kind, Law
 from openami.laboratory.conditions import Quantity
 from openami.laboratory.current_range import Size, limit_at, ruling_row
 from openami.laboratory.intrinsic_tests import condition_at
-from openami.laboratory.limit_tables import ClassLimits, Load, goals, in_service_limit
+from openami.laboratory.limit_tables import goals, in_service_limit
 from openami.meter.model import AgeingLaw, AgeingTarget, MeterModel
 
 _AGES: Final = {Size.FULL: (1 / 3, 2 / 3, 1.0), Size.QUICK: (1.0,)}

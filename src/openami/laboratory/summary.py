@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from openami.laboratory.accuracy_limits import Basis
 from openami.laboratory.checks import Kind
-from openami.laboratory.limit_tables import Basis
 from openami.laboratory.verdict import Result, Verdict, overall
 
 
