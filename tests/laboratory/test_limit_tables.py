@@ -266,6 +266,15 @@ def test_every_recalled_limit_says_that_it_is_to_be_confirmed() -> None:
                 assert ("confirm against the standard" in row.source.statement) is recalled
 
 
+def test_what_was_taken_over_by_analogy_says_so() -> None:
+    for standard in ("OIML R 46", "EN 50470-3"):
+        for name in classes_of(standard):
+            rule = class_limits(standard, name).no_load
+            assert rule is not None
+            assert rule.pulse_factor_source.basis is Basis.OWN
+            assert "by analogy" in rule.pulse_factor_source.statement
+
+
 def test_goals_are_the_ones_of_the_survey() -> None:
     wanted = goals()
     assert (wanted.full_power_active, wanted.full_power_reactive, wanted.full_power_apparent) == (1, 2, 3)
