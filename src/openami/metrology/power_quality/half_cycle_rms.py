@@ -9,8 +9,7 @@ period is only learnt from cycles that are calm. Below `hold_fraction` of the de
 to track and crossings are set forth by the last period.
 
 The rule never to be broken: what is computed depends on absolute sample positions and carried state only,
-so any cut of the stream gives the same bits; sums of squares of int32 counts are exact int64 sums but for the
-two fractions of a sample at the window's edges.
+so any cut of the stream gives the same bits.
 """
 
 from __future__ import annotations
@@ -26,17 +25,18 @@ from openami.quantities.errors import MeteringError
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Samples = npt.NDArray[np.int32 | np.float64]
-Sums = npt.NDArray[np.int64 | np.float64]
 
 LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
 """Fundamental frequencies that are followed (class A asks for 42.5-57.5 Hz and 51-69 Hz, recalled)."""
 
 # What a channel carries: the tracked period and the one its table was made for; the last two crossings
-# (position, direction, held); the fundamental's amplitude; calm half cycles in a row; half cycles since the
-# period was learnt; crossings found; whether ever locked. And what it was given: the amplitude below which it
-# is held, the shortest and longest period, V and A per count.
-(_PERIOD, _TABLE_PERIOD, _LAST, _LAST_SIGN, _LAST_HELD, _OLDER, _OLDER_SIGN, _OLDER_HELD, _AMPLITUDE, _CALM,
- _RESTLESS, _FOUND, _LOCKED, _HOLD, _SHORTEST, _LONGEST, _U_SCALE, _I_SCALE, _STATE) = range(19)  # fmt: skip
+# (position, direction, held) and the positions of two more; the fundamental's amplitude; calm half cycles in
+# a row; half cycles since the period was learnt; crossings found; whether ever locked; sums of squares of the
+# whole samples between the last two crossings. And what it was given: the amplitude below which it is held,
+# the shortest and longest period, V and A per count.
+(_PERIOD, _TABLE_PERIOD, _LAST, _LAST_SIGN, _LAST_HELD, _OLDER, _OLDER_SIGN, _OLDER_HELD, _THIRD, _FOURTH,
+ _AMPLITUDE, _CALM, _RESTLESS, _FOUND, _LOCKED, _U_SEGMENT, _I_SEGMENT, _HOLD, _SHORTEST, _LONGEST, _U_SCALE,
+ _I_SCALE, _STATE) = range(23)  # fmt: skip
 
 # What is written of a half cycle.
 _START, _LENGTH, _U_V, _I_A, _RISING, _IS_HELD, _COLUMNS = range(7)
@@ -45,8 +45,9 @@ _CALM_SHIFT = 0.02
 """A crossing this share of a period away from where it was expected is no calm one (7 degrees)."""
 _CALM_CHANGE = 0.02
 """Relative change of the fundamental from half cycle to half cycle that is no calm one."""
-_CALM_IN_A_ROW = 3
-"""Calm crossings after which a cycle is trusted: those at both of its ends, and the one before them."""
+_CALM_IN_A_ROW = 6
+"""Calm crossings after which a cycle in their midst is trusted: a step just within reach of the first or the
+last of them moves that one unnoticed, the one beside it noticeably."""
 _PATIENCE = 10
 """Half cycles without calm after which the period is sought anew."""
 _GAIN = 0.25
@@ -155,7 +156,6 @@ class HalfCycleStream:
         self._position = first_sample
         self._u_carry: Samples | None = None
         self._i_carry: Samples | None = None
-        self._segments: Sums | None = None
 
     @property
     def position(self) -> int:
@@ -187,7 +187,6 @@ class HalfCycleStream:
             )
         currents = i if i is not None else u[:0]
         if self._u_carry is None or self._i_carry is None:
-            self._segments = np.zeros((phases, 2), np.int64 if u.dtype == np.int32 else np.float64)
             self._u_carry, self._i_carry = u[:, :0], currents[:, :0]
         elif self._u_carry.dtype != u.dtype or self._i_carry.shape[0] != currents.shape[0]:
             raise MeteringError(
@@ -226,9 +225,7 @@ class HalfCycleStream:
         self, u: Samples, i: Samples, first: int, columns: F64, counts: npt.NDArray[np.int64]
     ) -> None:
         """Append the half cycles complete within ``u``, whose sample 0 is ``first``."""
-        assert self._segments is not None
-        zero = 0 if self._segments.dtype == np.int64 else 0.0
-        _track(u, i, first, zero, self._state, self._tables, self._segments, columns, counts)
+        _track(u, i, first, self._state, self._tables, columns, counts)
 
 
 @njit(cache=True, nogil=True)
@@ -256,33 +253,32 @@ def _fill_table(table: npt.NDArray[np.float32], period: float) -> None:  # pragm
 
 # Below, arrays are handed on whole, with the phase as an index: a row as an array of its own would be counted
 # as a reference at every step, which takes longer than the step. Unsigned indices need no look at their sign.
-@njit(cache=True, nogil=True)
-def _squares(
-    x: Samples, phase: int, begin: int, end: int, zero: float
-) -> float:  # pragma: no cover - compiled
-    """Sum of squares of samples ``begin`` to ``end`` (not included); exact int64 when ``zero`` is one."""
-    total = zero
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _squares(x: Samples, phase: int, begin: int, end: int) -> float:  # pragma: no cover - compiled
+    """Sum of squares of samples ``begin`` to ``end`` (not included)."""
+    total = 0.0
     for k in range(np.uint64(begin), np.uint64(max(begin, end))):
-        value = x[phase, k] + zero
+        value = float(x[phase, k])
         total += value * value
     return total
 
 
 @njit(cache=True, nogil=True)
 def _mean_square(
-    x: Samples, phase: int, begin: float, period: float, inside: float, counted: int, zero: float
+    x: Samples, phase: int, first: int, begin: float, period: float, inside: float, counted: int
 ) -> float:  # pragma: no cover - compiled
-    """Mean square over [begin, begin + period).
+    """Mean square over [begin, begin + period), absolute; sample 0 of ``x`` is ``first``.
 
-    ``inside`` is the sum from its first whole sample to ``counted``. The square runs straight between
-    samples at the two edges; they lie by design where it is near zero.
+    ``inside`` is the sum from its first whole sample to the absolute sample ``counted``. The square runs
+    straight between samples at the two edges; they lie by design where it is near zero.
     """
     end = begin + period
     low = int(np.ceil(begin))
     high = int(np.floor(end))
-    inside += _squares(x, phase, counted, high + 1, zero) - _squares(x, phase, high + 1, counted, zero)
-    before, at_low = float(x[phase, low - 1]) ** 2, float(x[phase, low]) ** 2
-    at_high, after = float(x[phase, high]) ** 2, float(x[phase, high + 1]) ** 2
+    inside += _squares(x, phase, counted - first, high + 1 - first)
+    inside -= _squares(x, phase, high + 1 - first, counted - first)
+    before, at_low = float(x[phase, low - 1 - first]) ** 2, float(x[phase, low - first]) ** 2
+    at_high, after = float(x[phase, high - first]) ** 2, float(x[phase, high + 1 - first]) ** 2
     head = low - begin
     tail = end - high
     total = inside - 0.5 * (at_low + at_high)
@@ -321,13 +317,17 @@ def _learn_period(
     if state[phase, _FOUND] < 2:
         return
     gain = 0.0
+    measured = crossing - state[phase, _OLDER]
     if state[phase, _LOCKED] == 0.0:
         gain = 1.0
         if calm:
             state[phase, _LOCKED] = 1.0
-    elif trusted or state[phase, _RESTLESS] > _PATIENCE:
+    elif trusted:
         gain = _GAIN
-    period += gain * (crossing - state[phase, _OLDER] - period)
+        measured = state[phase, _OLDER] - state[phase, _FOURTH]
+    elif state[phase, _RESTLESS] > _PATIENCE:
+        gain = _GAIN
+    period += gain * (measured - period)
     state[phase, _PERIOD] = min(max(period, state[phase, _SHORTEST]), state[phase, _LONGEST])
 
 
@@ -338,10 +338,8 @@ def _track(
     u: Samples,
     i: Samples,
     first: int,
-    zero: float,
     state: F64,
     tables: npt.NDArray[np.float32],
-    segments: Sums,
     columns: F64,
     counts: npt.NDArray[np.int64],
 ) -> None:  # pragma: no cover - compiled
@@ -397,31 +395,29 @@ def _track(
                     break
                 middle = int(np.floor(crossing + 0.5))
             held = amplitude < state[phase, _HOLD]
-            begin = int(np.ceil(last)) - first
-            end = int(np.ceil(crossing)) - first
-            u_closed = zero
-            i_closed = zero
+            begin = int(np.ceil(last))
+            end = int(np.ceil(crossing))
+            u_closed, i_closed = 0.0, 0.0
             if state[phase, _FOUND] >= 1:
-                u_closed = _squares(u, phase, begin, end, zero)
+                u_closed = _squares(u, phase, begin - first, end - first)
                 if currents:
-                    i_closed = _squares(i, phase, begin, end, zero)
+                    i_closed = _squares(i, phase, begin - first, end - first)
             if state[phase, _FOUND] >= 2 and state[phase, _LOCKED] > 0:
-                at = older - first
-                inside = segments[phase, 0] + u_closed
                 columns[phase, _START, written] = older
                 columns[phase, _LENGTH, written] = period
-                square = _mean_square(u, phase, at, period, inside, end, zero)
+                inside = state[phase, _U_SEGMENT] + u_closed
+                square = _mean_square(u, phase, first, older, period, inside, end)
                 columns[phase, _U_V, written] = np.sqrt(square) * state[phase, _U_SCALE]
                 if currents:
-                    inside = segments[phase, 1] + i_closed
-                    square = _mean_square(i, phase, at, period, inside, end, zero)
+                    inside = state[phase, _I_SEGMENT] + i_closed
+                    square = _mean_square(i, phase, first, older, period, inside, end)
                     columns[phase, _I_A, written] = np.sqrt(square) * state[phase, _I_SCALE]
                 columns[phase, _RISING, written] = state[phase, _OLDER_SIGN]
                 columns[phase, _IS_HELD, written] = state[phase, _OLDER_HELD]
                 written += 1
             _learn_period(state, phase, crossing, expected, amplitude, held)
-            segments[phase, 0] = u_closed
-            segments[phase, 1] = i_closed
+            state[phase, _U_SEGMENT], state[phase, _I_SEGMENT] = u_closed, i_closed
+            state[phase, _FOURTH], state[phase, _THIRD] = state[phase, _THIRD], older
             state[phase, _OLDER], state[phase, _LAST] = last, crossing
             state[phase, _OLDER_SIGN], state[phase, _LAST_SIGN] = state[phase, _LAST_SIGN], sign
             state[phase, _OLDER_HELD] = state[phase, _LAST_HELD]
