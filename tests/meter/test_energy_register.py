@@ -56,6 +56,14 @@ def test_register_refuses_to_run_back_and_stays_as_it_was() -> None:
     assert (register.dial_wh, register.residue_mwh) == (5, 0)
 
 
+def test_register_goes_on_with_the_residue_it_had() -> None:
+    register = EnergyRegister(6, 5, residue_mwh=999)
+    assert register.add(np.array([1], np.int64)).tolist() == [6]
+    for residue in (-1, 1000):
+        with pytest.raises(QuantityError, match="residue"):
+            EnergyRegister(6, 5, residue_mwh=residue)
+
+
 @pytest.mark.parametrize(("digits", "start"), [(3, 0), (16, 0), (4, 10_000), (4, -1)])
 def test_register_refuses_what_a_dial_cannot_be(digits: int, start: int) -> None:
     with pytest.raises(QuantityError):

@@ -168,7 +168,7 @@ async def test_every_object_of_the_association_view_can_be_read() -> None:
         async with associated(ports[0]) as (link, association):
             view = await link.run(association.get(attribute(15, "0-0:40.0.0")))
             assert isinstance(view, list)
-            assert len(view) == 18
+            assert len(view) == 19
             for class_id, _, name, (attributes, _) in view:  # type: ignore[misc]
                 for index, access, _ in attributes:
                     wanted = Attribute(class_id, ObisCode.from_bytes(name), index)
@@ -430,7 +430,7 @@ async def test_port_in_use_is_a_link_error() -> None:
 def test_devices_are_made_when_asked_for() -> None:
     devices = FleetDevices(Fleet(fleet(), SimulatedClock(START)), 0)
     assert list(devices) == [1, 16, 17, 18]
-    assert len(devices[16]) == 14
+    assert len(devices[16]) == 15
     assert devices.get(99) is None
 
 

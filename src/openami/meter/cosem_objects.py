@@ -3,6 +3,7 @@
     0-0:42.0.0  logical device name        1-0:1.8.0, 2.8.0    energy registers, Wh
     0-0:96.1.0  serial number              1-0:1.29.0, 2.29.0  energy of the running interval, Wh
     1-0:0.2.0   firmware identifier        1-0:1.7.0, 2.7.0    power, W
+    1-0:0.2.8   digest of what is legal    1-0:3.8.0 ... 10.8.0  further channels of the metering core
     0-0:1.0.0   clock                      1-0:1.6.0           maximum demand, W, with its time
     1-0:99.1.0  load profile               0-0:96.10.1         status of the running interval
     1-0:99.2.0  daily freezes              0-0:96.11.0         code of the last event
@@ -17,6 +18,7 @@ broken: an object keeps no value; it asks the fleet for the meter at its present
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -43,18 +45,21 @@ from openami.protocols.dlms.interface_classes.register import ExtendedRegister, 
 from openami.protocols.dlms.interface_classes.sap_assignment import SapAssignment
 from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.quantities.civil_time import zone_of
-from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL, REGISTER_OF_INTERVAL, ObisCode
-from openami.quantities.units import WH, Quantum, Unit
+from openami.quantities.obis import ObisCode, lookup
+from openami.quantities.units import Quantum, Unit
 
 from .capture_buffer import CaptureBuffer
 from .fleet import Fleet
 from .fleet_spec import MANAGEMENT_WPORT, MANUFACTURER
 from .management_core import EVENT_CAPACITY
 from .meter_clock import local_offsets
+from .metering_core.identification import metering_identity
 
 LOGICAL_DEVICE_NAME = ObisCode(0, 0, 42, 0, 0)
 SERIAL_NUMBER = ObisCode(0, 0, 96, 1, 0)
 FIRMWARE = ObisCode(1, 0, 0, 2, 0)
+LEGAL_SIGNATURE = ObisCode(1, 0, 0, 2, 8)
+"""Active firmware signature: SHA-256 of the legally relevant software (IEC 62056-6-1, recalled)."""
 LOAD_PROFILE = ObisCode(1, 0, 99, 1, 0)
 DAILY_FREEZES = ObisCode(1, 0, 99, 2, 0)
 EVENT_LOG = ObisCode(0, 0, 99, 98, 0)
@@ -62,16 +67,18 @@ PROFILE_STATUS = ObisCode(0, 0, 96, 10, 1)
 EVENT_CODE = ObisCode(0, 0, 96, 11, 0)
 RELAY = ObisCode(0, 0, 96, 3, 10)
 MAXIMUM_DEMAND = ObisCode(1, 0, 1, 6, 0)
-POWERS = (ObisCode(1, 0, 1, 7, 0), ObisCode(1, 0, 2, 7, 0))
-INTERVALS = (IMPORT_INTERVAL, EXPORT_INTERVAL)
 SAP_ASSIGNMENT = ObisCode(0, 0, 41, 0, 0)
 FRAME_COUNTER = ObisCode(0, 0, 43, 1, 0)
 """The highest invocation counter that the meter believed of a client (recalled: companion specifications)."""
 
 WATT = Quantum(Unit.WATT)
 _REGISTER_CLASS = 3
+_INTERVAL_D = 29
+_POWER_D = 7
 _DATA_CLASS = 1
-_PUBLIC = public((LOGICAL_DEVICE_NAME, SERIAL_NUMBER, FIRMWARE, CLOCK, SAP_ASSIGNMENT, FRAME_COUNTER))
+_PUBLIC = public(
+    (LOGICAL_DEVICE_NAME, SERIAL_NUMBER, FIRMWARE, LEGAL_SIGNATURE, CLOCK, SAP_ASSIGNMENT, FRAME_COUNTER)
+)
 _SECURED = secured_management()
 _CLOCK = ProfileColumn(CLOCK_COLUMN, Tag.OCTET_STRING)
 _STATUS = ProfileColumn(CaptureObject(_DATA_CLASS, PROFILE_STATUS, 2), Tag.LONG_UNSIGNED)
@@ -133,17 +140,18 @@ def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
     meter = fleet.meter(meter_id)
     shape = fleet.spec.shape
     zone = zone_of(spec.zone)
-    channels = len(meter.channels)
+    channels = meter.channels
     tag = register_tag(spec.digits)
     firmware = f"openami {openami.__version__}".encode("ascii")
     objects: list[InterfaceObject] = [
         _octets(LOGICAL_DEVICE_NAME, logical_device_name(meter_id)),
         _octets(SERIAL_NUMBER, meter_id.encode("ascii")),
         _octets(FIRMWARE, firmware),
+        _octets(LEGAL_SIGNATURE, metering_identity().sha256),
         ClockObject(CLOCK, _FleetClock(fleet, meter_id), zone, measuring_period_s=shape.period_s),
     ]
-    for channel in range(channels):
-        objects += _channel_objects(fleet, meter_id, channel, tag)
+    for channel, code in enumerate(channels):
+        objects += _channel_objects(fleet, meter_id, channel, code, tag)
     objects += [
         ExtendedRegister(
             MAXIMUM_DEMAND,
@@ -193,20 +201,30 @@ def register_tag(digits: int) -> Tag:
     return Tag.DOUBLE_LONG_UNSIGNED if digits <= 9 else Tag.LONG64_UNSIGNED
 
 
-def _channel_objects(fleet: Fleet, meter_id: str, channel: int, tag: Tag) -> list[InterfaceObject]:
-    interval = INTERVALS[channel]
+def _channel_objects(
+    fleet: Fleet, meter_id: str, channel: int, code: ObisCode, tag: Tag
+) -> list[InterfaceObject]:
+    energy = Quantum(lookup(code).unit)
+    power = replace(code, d=_POWER_D)
     return [
+        Register(code, tag, energy, lambda: fleet.meter(meter_id).core.dials_wh[channel]),
         Register(
-            REGISTER_OF_INTERVAL[interval], tag, WH, lambda: fleet.meter(meter_id).core.dials_wh[channel]
-        ),
-        Register(interval, Tag.DOUBLE_LONG_UNSIGNED, WH, lambda: fleet.meter(meter_id).interval_wh[channel]),
-        Register(
-            POWERS[channel],
+            _interval_of(code),
             Tag.DOUBLE_LONG_UNSIGNED,
-            WATT,
+            energy,
+            lambda: fleet.meter(meter_id).interval_wh[channel],
+        ),
+        Register(
+            power,
+            Tag.DOUBLE_LONG_UNSIGNED,
+            Quantum(lookup(power).unit),
             lambda: fleet.meter(meter_id).core.power_w[channel],
         ),
     ]
+
+
+def _interval_of(register: ObisCode) -> ObisCode:
+    return replace(register, d=_INTERVAL_D)
 
 
 def _octets(logical_name: ObisCode, value: bytes) -> DataObject:
@@ -219,21 +237,18 @@ def _management(password: str) -> AssociationPolicy:
     return management(password.encode("ascii"))
 
 
-@lru_cache(maxsize=2)
-def _interval_columns(channels: int) -> tuple[ProfileColumn, ...]:
+@lru_cache(maxsize=16)
+def _interval_columns(channels: tuple[ObisCode, ...]) -> tuple[ProfileColumn, ...]:
     energies = (
-        ProfileColumn(CaptureObject(_REGISTER_CLASS, interval, 2), Tag.DOUBLE_LONG_UNSIGNED)
-        for interval in INTERVALS[:channels]
+        ProfileColumn(CaptureObject(_REGISTER_CLASS, _interval_of(code), 2), Tag.DOUBLE_LONG_UNSIGNED)
+        for code in channels
     )
     return (_CLOCK, _STATUS, *energies)
 
 
-@lru_cache(maxsize=4)
-def _freeze_columns(channels: int, tag: Tag) -> tuple[ProfileColumn, ...]:
-    registers = (
-        ProfileColumn(CaptureObject(_REGISTER_CLASS, REGISTER_OF_INTERVAL[interval], 2), tag)
-        for interval in INTERVALS[:channels]
-    )
+@lru_cache(maxsize=16)
+def _freeze_columns(channels: tuple[ObisCode, ...], tag: Tag) -> tuple[ProfileColumn, ...]:
+    registers = (ProfileColumn(CaptureObject(_REGISTER_CLASS, code, 2), tag) for code in channels)
     return (_CLOCK, *registers)
 
 

@@ -8,9 +8,10 @@ meter shows at an instant does not depend on when, or in how many steps, the fle
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from types import MappingProxyType
 
 from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident, send_counter_name
 from openami.quantities.clock import Clock
@@ -22,6 +23,7 @@ from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
 from .management_core import Meter, Occurrence, Turn
 from .meter_clock import MeterClock, milliseconds
+from .metering_core.energy_register import MeteringCore
 from .metering_core.load_flow import DAY_MS, CurveMeteringCore
 from .supply import Supply, merged, outage_windows
 
@@ -49,14 +51,27 @@ class Fleet:
     Invariant: every meter has been advanced at least to the start of the UTC day of the last `settle`, and
     none beyond the clock.
 
+    Parameters
+    ----------
+    spec:
+        The meters, and what will happen to them.
+    clock:
+        What time it is.
+    cores:
+        Metering cores by meter, at the fleet's start, of meters that do not count their load curve: driven
+        by waveforms, for example.
+
     Raises
     ------
     QuantityError
         The clock stands before the fleet's start.
     """
 
-    def __init__(self, spec: FleetSpec, clock: Clock) -> None:
+    def __init__(
+        self, spec: FleetSpec, clock: Clock, cores: Mapping[str, MeteringCore] = MappingProxyType({})
+    ) -> None:
         self.spec = spec
+        self._cores = cores
         self._clock = clock
         self._start_ms = milliseconds(spec.start)
         if milliseconds(clock.now()) < self._start_ms:
@@ -198,7 +213,7 @@ class Fleet:
             day_end += DAY_MS
 
     def _make(self, spec: MeterSpec) -> Meter:
-        core = CurveMeteringCore(
+        core = self._cores.get(spec.meter_id) or CurveMeteringCore(
             self._supply.source(spec, self.spec), self._start_ms, spec.digits, spec.starts_at_wh
         )
         clock = MeterClock(self._start_ms, self._start_ms + spec.clock_offset_ms, spec.drift_ppm)

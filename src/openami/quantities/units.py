@@ -28,6 +28,8 @@ class Unit(Enum):
     AMPERE = "A"
     HERTZ = "Hz"
     SECOND = "s"
+    VOLT_SQUARED_HOUR = "V2h"
+    AMPERE_SQUARED_HOUR = "A2h"
     CUBIC_METRE = "m3"
     ONE = "1"
 

@@ -87,9 +87,9 @@ def test_a_ramp_of_frequency_is_followed(mains, hertz_a_second: float) -> None:
     expected = 50.0 + hertz_a_second * centres
     assert windows.f_hz[7:] == pytest.approx(expected[7:], abs=1.5e-3)
     fundamental = 2300 * (1 - 88e-6 * hertz_a_second**2 * (50 / expected[7:, np.newaxis]) ** 4)
-    assert windows.q1_var[7:] == pytest.approx(fundamental * np.sin(np.pi / 3), rel=2e-5)
-    assert windows.p1_w[7:] == pytest.approx(fundamental / 2, rel=2e-5)
-    assert windows.p_w[7:] == pytest.approx(2300 / 2, rel=5e-5)
+    assert np.abs(windows.q1_var[7:] / (fundamental * np.sin(np.pi / 3)) - 1).max() < 1e-5
+    assert np.abs(windows.p1_w[7:] / (fundamental / 2) - 1).max() < 1e-4
+    assert windows.p_w[7:] == pytest.approx(2300 / 2, rel=2e-4)
 
 
 def test_a_power_factor_of_a_hundredth(mains) -> None:

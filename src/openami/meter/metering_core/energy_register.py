@@ -31,23 +31,27 @@ class EnergyRegister:
         Decimal digits of the dial, 4 to 15.
     start_wh:
         Where the dial stands at first.
+    residue_mwh:
+        What stands behind the dial at first: of a register that goes on after a power failure.
 
     Raises
     ------
     QuantityError
-        Digits out of range, or a start value the dial cannot show.
+        Digits out of range, a start value the dial cannot show, or a residue of 1 Wh or more.
     """
 
     __slots__ = ("_dial_wh", "_modulus_wh", "_residue_mwh")
 
-    def __init__(self, digits: int, start_wh: int = 0) -> None:
+    def __init__(self, digits: int, start_wh: int = 0, residue_mwh: int = 0) -> None:
         if not 4 <= digits <= 15:
             raise QuantityError(f"a dial of {digits} digits", expected="4 .. 15")
         self._modulus_wh: int = 10**digits
         if not 0 <= start_wh < self._modulus_wh:
             raise QuantityError(f"a dial of {digits} digits cannot show {start_wh} Wh")
+        if not 0 <= residue_mwh < MWH_PER_WH:
+            raise QuantityError(f"a residue of {residue_mwh} mWh", expected=f"0 .. {MWH_PER_WH - 1}")
         self._dial_wh = start_wh
-        self._residue_mwh = 0
+        self._residue_mwh = residue_mwh
 
     @property
     def dial_wh(self) -> int:
