@@ -209,7 +209,7 @@ class EventDetector:
         self._values = [np.empty(0) for _ in range(channels)]
         self._base = [0] * channels
         self._looked_at = [0] * channels
-        self._periods = [0.0] * channels
+        self._periods = [np.empty(0) for _ in range(channels)]
         self._openings: dict[EventKind, _Edge] = {}
         self._closing: list[tuple[EventKind, _Edge, _Edge]] = []
         self._past: list[tuple[EventKind, float, float]] = []
@@ -232,8 +232,7 @@ class EventDetector:
         for channel, columns in enumerate(half_cycles):
             self._starts[channel] = np.concatenate((self._starts[channel], columns.start))
             self._values[channel] = np.concatenate((self._values[channel], columns.u_v))
-            if len(columns):
-                self._periods[channel] = float(columns.period[-1])
+            self._periods[channel] = np.concatenate((self._periods[channel], columns.period))
         begun, rows = self._look()
         for row in rows:
             self._note(row)
@@ -354,7 +353,7 @@ class EventDetector:
             if edge.squares is None and edge.number + 2 < base + values.size:
                 around = np.clip(np.arange(edge.number - 3, edge.number + 3) - base, 0, None)
                 edge.squares = values[around] ** 2
-                edge.period = self._periods[edge.channel]
+                edge.period = float(self._periods[edge.channel][edge.number - base])
 
     def _ended(self) -> list[VoltageEvent]:
         ended = []
@@ -391,6 +390,7 @@ class EventDetector:
             if drop > 0:
                 self._starts[channel] = self._starts[channel][drop:].copy()
                 self._values[channel] = self._values[channel][drop:].copy()
+                self._periods[channel] = self._periods[channel][drop:].copy()
                 self._base[channel] += drop
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from openami.metrology.power_quality.unbalance import unbalance
 from openami.metrology.windows.window_analysis import Phasors, WindowColumns
 from openami.quantities.errors import MeteringError
 
@@ -218,20 +217,13 @@ def quantities_of_windows(
         _parts(windows.i_bins), windows.valid_bins, windows.cycles, columns,
         offsets[_I_HARMONICS], offsets[_I_INTER], offsets[_I_THD],
     )  # fmt: skip
-    fundamental = np.empty((2, count, layout.phases), np.complex128)
-    fundamental[0] = windows.u_bins[:, :, windows.cycles]
-    fundamental[1] = windows.i_bins[:, : layout.phases, windows.cycles]
-    sequences = columns[:, offsets[_UNBALANCE] : offsets[_SIGNALLING]]
-    if layout.phases == 3:
-        of_both = unbalance(fundamental)
-        sequences[:, 0::2] = of_both.negative_pct.T**2
-        sequences[:, 1::2] = of_both.zero_pct.T**2
-    else:
-        sequences[:] = np.nan
+    _fundamentals(
+        _parts(windows.u_bins), _parts(windows.i_bins), windows.cycles, columns, offsets[_UNBALANCE],
+        offsets[_Q1],
+    )  # fmt: skip
     signalling = columns[:, offsets[_SIGNALLING] : offsets[_P]]
     signalling[:] = np.nan if signalling_hz is None else _signalling_squares(windows, signalling_hz)
     columns[:, offsets[_P] : offsets[_Q1]] = windows.p_w
-    columns[:, offsets[_Q1] : offsets[_FREQUENCY]] = (fundamental[0] * fundamental[1].conj()).imag
     columns[:, offsets[_FREQUENCY]] = windows.f_hz
     return Quantities(layout, columns, declared_v)
 
@@ -299,3 +291,42 @@ def _spectra(
                     columns[window, group + order] = power
             fundamental = columns[window, group + 1]
             columns[window, distortion + channel] = total / fundamental if fundamental > 0.0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _fundamentals(
+    u: npt.NDArray[np.float32] | F64,
+    i: npt.NDArray[np.float32] | F64,
+    cycles: int,
+    columns: F64,
+    sequences: int,
+    reactive: int,
+) -> None:  # pragma: no cover - compiled
+    """Squares of unbalance in percent (`unbalance` without its roots) and reactive power, into ``columns``.
+
+    Plain real arithmetic: complex array operations round by where a number lies in its array, and the result
+    would depend on how the stream was cut.
+    """
+    real, imaginary = 2 * cycles, 2 * cycles + 1
+    height = np.sqrt(0.75)
+    for window in range(u.shape[0]):
+        for phase in range(u.shape[1]):
+            columns[window, reactive + phase] = (
+                float(u[window, phase, imaginary]) * float(i[window, phase, real])
+                - float(u[window, phase, real]) * float(i[window, phase, imaginary])
+            )  # fmt: skip
+        for pair in range(2):
+            x = u if pair == 0 else i
+            negative, zero = np.nan, np.nan
+            if u.shape[1] == 3:
+                a_re, a_im = float(x[window, 0, real]), float(x[window, 0, imaginary])
+                b_re, b_im = float(x[window, 1, real]), float(x[window, 1, imaginary])
+                c_re, c_im = float(x[window, 2, real]), float(x[window, 2, imaginary])
+                mean_re, mean_im = a_re - 0.5 * (b_re + c_re), a_im - 0.5 * (b_im + c_im)
+                cross_re, cross_im = height * (c_im - b_im), height * (b_re - c_re)
+                positive = (mean_re + cross_re) ** 2 + (mean_im + cross_im) ** 2
+                if positive > 0.0:
+                    negative = ((mean_re - cross_re) ** 2 + (mean_im - cross_im) ** 2) / positive * 1e4
+                    zero = ((a_re + b_re + c_re) ** 2 + (a_im + b_im + c_im) ** 2) / positive * 1e4
+            columns[window, sequences + 2 * pair] = negative
+            columns[window, sequences + 2 * pair + 1] = zero
