@@ -16,7 +16,7 @@ MAX_UNREAD = 1 << 20
 """Octets a meter may send that nobody asked for before the connection is dropped."""
 
 MAX_RECEIVED = 16 << 20
-"""Octets a meter may send over one connection, asked for or not: all of them are kept."""
+"""Octets a meter may send, asked for or not, before the record is taken: all of them are kept."""
 
 
 class TcpLink(asyncio.Protocol):
@@ -116,6 +116,7 @@ class TcpLink(asyncio.Protocol):
     def take_record(self) -> list[tuple[str, bytes]]:
         """What went over the connection since the last call: ``("->", sent)`` and ``("<-", received)``."""
         taken, self._record = self._record, []
+        self._received = len(self._unread)
         for sent, recorded in self._secrets:
             taken = [(direction, octets.replace(sent, recorded)) for direction, octets in taken]
         return taken

@@ -79,6 +79,7 @@ from openami.protocols.dlms.results import (
     AssociationResult,
     Diagnostic,
     InvocationCounterError,
+    ServiceError,
     ServiceRefusedError,
 )
 from openami.protocols.dlms.security_control import Protection
@@ -219,7 +220,7 @@ class Association:
             raise InvocationCounterError(answer.invocation_counter)
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
             self._happen(Event.REJECTED)
-            raise ServiceRefusedError(f"association refused: {answer}")
+            raise ServiceRefusedError(f"association refused: {answer}", service=_service_error(answer))
         answer = _expected(answer, AssociationResponse)
         if answer.result is not AssociationResult.ACCEPTED:
             self._happen(Event.REJECTED)
@@ -450,7 +451,7 @@ class Association:
             raise InvocationCounterError(answer.invocation_counter)
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
             self._happen(Event.ANSWERED)
-            raise ServiceRefusedError(str(answer))
+            raise ServiceRefusedError(str(answer), service=_service_error(answer))
         found = getattr(answer, "invoke", None)
         if found != invoke:
             raise RemoteProtocolError(
@@ -555,6 +556,10 @@ class _Breaking:
         waiting = self._association.state in (State.ASSOCIATING, State.WAITING, State.RELEASING)
         if kind is not None and waiting:
             self._association.break_off()
+
+
+def _service_error(answer: ExceptionResponse | ConfirmedServiceError) -> ServiceError | None:
+    return answer.service if isinstance(answer, ExceptionResponse) else None
 
 
 def _expected(answer: Apdu, kind: type[A]) -> A:

@@ -98,7 +98,16 @@ class AssociationError(ProtocolError):
 
 
 class ServiceRefusedError(ProtocolError):
-    """A request was answered with an exception-response or a confirmed-service-error."""
+    """A request was answered with an exception-response or a confirmed-service-error.
+
+    ``service`` is the service error of an exception-response; None where it was no exception-response.
+    """
+
+    def __init__(
+        self, message: str, *, service: ServiceError | None = None, expected: str | None = None
+    ) -> None:
+        self.service = service
+        super().__init__(message, expected=expected)
 
 
 class InvocationCounterError(ServiceRefusedError):
@@ -106,4 +115,8 @@ class InvocationCounterError(ServiceRefusedError):
 
     def __init__(self, invocation_counter: int) -> None:
         self.invocation_counter = invocation_counter
-        super().__init__("the invocation counter was used before", expected=f"{invocation_counter} or more")
+        super().__init__(
+            "the invocation counter was used before",
+            service=ServiceError.INVOCATION_COUNTER_ERROR,
+            expected=f"{invocation_counter} or more",
+        )
