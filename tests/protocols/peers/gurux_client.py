@@ -1,6 +1,8 @@
 """Drives the gurux client against a meter over TCP and prints what it read as one JSON document, last line.
 
-Usage: gurux_client.py HOST PORT SERVER CLIENT PASSWORD|- PDU FROM TO   (FROM, TO: instants, ISO)
+Usage: gurux_client.py HOST PORT SERVER CLIENT PASSWORD|- PDU FROM TO [INFORMATION WINDOW PHYSICAL|-]
+FROM, TO: instants, ISO. INFORMATION and WINDOW (proposed in SNRM) choose HDLC on the TCP connection instead
+of the wrapper, PHYSICAL the lower HDLC address.
 Run with the interpreter of the environment of peers; the library prints a lot, so stdout is kept apart.
 """
 
@@ -38,11 +40,20 @@ def plain(value: object) -> object:
 class Peer:
     """The client on one connection."""
 
-    def __init__(self, host: str, port: int, server: int, client: int, password: str, pdu: int) -> None:
+    def __init__(
+        self, host: str, port: int, server: int, client: int, password: str, pdu: int, line: list[str]
+    ) -> None:
         level = Authentication.NONE if password == "-" else Authentication.LOW
         secret = None if password == "-" else password
-        self.client = GXDLMSClient(True, client, server, level, secret, InterfaceType.WRAPPER)
+        interface = InterfaceType.HDLC if line else InterfaceType.WRAPPER
+        if line and line[2] != "-":
+            server = GXDLMSClient.getServerAddress(server, int(line[2]))
+        self.client = GXDLMSClient(True, client, server, level, secret, interface)
         self.client.maxReceivePDUSize = pdu
+        if line:
+            self.client.limits.maxInfoTX = self.client.limits.maxInfoRX = int(line[0])
+            self.client.limits.windowSizeTX = self.client.limits.windowSizeRX = int(line[1])
+        self.line = bool(line)
         self.socket = socket.create_connection((host, port), timeout=10)
 
     def exchange(self, request: bytes) -> GXReplyData:
@@ -74,7 +85,9 @@ class Peer:
         return reply
 
     def associate(self) -> None:
-        """Open the association."""
+        """Open the association, over HDLC on a link."""
+        if self.line:
+            self.client.parseUAResponse(self.exchange(self.client.snrmRequest()).data)
         reply = self.requests(self.client.aarqRequest())
         self.client.parseAareResponse(reply.data)
 
@@ -126,17 +139,21 @@ class Peer:
     def release(self) -> None:
         """Close the association."""
         self.requests(self.client.releaseRequest())
+        if self.line:
+            self.exchange(self.client.disconnectRequest())
         self.socket.close()
 
 
 def main(arguments: list[str]) -> None:
     """Run the steps; exit code 1 where the association is refused."""
-    host, port, server, client, password, pdu, start, end = arguments
+    host, port, server, client, password, pdu, start, end, *line = arguments
     found: dict[str, object] = {}
     with contextlib.redirect_stdout(io.StringIO()):
-        peer = Peer(host, int(port), int(server), int(client), password, int(pdu))
+        peer = Peer(host, int(port), int(server), int(client), password, int(pdu), line)
         try:
             peer.associate()
+            limits = peer.client.limits
+            found["limits"] = [limits.maxInfoTX, limits.maxInfoRX, limits.windowSizeTX, limits.windowSizeRX]
             found["objects"] = peer.everything()
             if password != "-":
                 found["profile"] = peer.rows(

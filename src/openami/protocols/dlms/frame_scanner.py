@@ -25,8 +25,8 @@ Judgement: TypeAlias = tuple[F | str | None, int]
     (frame, end)    a good frame; the search goes on at ``end``
     (None, end)     to be decided when the octets before ``end`` are there
     (reason, end)   no frame; where ``end`` is behind the start octet, the frame's extent is trusted
-    ("", end)       fill between frames: nothing to tell, the search goes on at ``end``; where that is the start
-                    octet itself, it is the last one there, and may yet be the beginning of a frame
+    ("", end)       fill between frames: nothing to tell, the search goes on at ``end``; where that is the
+                    start octet itself, it is the last one there, and may yet begin a frame
 """
 
 
