@@ -19,6 +19,7 @@ BENCHES = {
     "meter": "openami.cli.bench.meter",
     "collection": "openami.cli.bench.collection",
     "harmonics": "openami.cli.bench.harmonics",
+    "power-quality": "openami.cli.bench.power_quality",
 }
 
 

@@ -3,9 +3,9 @@
 ``python pqopen_peer.py samples.npz result.json``. The NPZ holds ``u`` and ``i``, float64 (phases, samples)
 in V and A, ``rate_hz``, ``nominal_hz``, and optionally ``harmonics`` (50; 0 for none), ``flicker`` (0 or
 1), ``start_us`` (UTC microseconds of sample 0; with it windows are resynchronised at the ten minutes),
-``chunk`` (samples handed over at a time; a second), ``repeats`` (how often the same samples are analysed
-anew; the best time counts). The JSON says what was computed, the processor time of the analysis alone
-(``cpu_s``) and every ten-cycle window.
+``chunk`` (samples handed over at a time; a second), ``declared_v`` (with it deviations, dips and swells are
+looked for), ``repeats`` (how often the same samples are analysed anew; the best time counts). The JSON says
+what was computed, the processor time of the analysis alone (``cpu_s``), every ten-cycle window and events.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def main(samples: Path, result: Path) -> None:
     best = np.inf
     for _ in range(int(task.get("repeats", 1))):
         system, buffers, clock = _system(task, rate_hz, u.shape)
+        events: list[Any] = []
+        controller = None
         begin = time.process_time()
         for first in range(0, u.shape[1], chunk):
             part = slice(first, first + chunk)
@@ -42,8 +44,11 @@ def main(samples: Path, result: Path) -> None:
             count = samples_of_channel[part].size
             clock.put_data(int(task.get("start_us", 0)) + (first + np.arange(count)) * 1e6 / rate_hz)
             system.process()
+            if "declared_v" in task:
+                controller = controller or _controller(task, rate_hz, system, clock)
+                events += controller.process()
         best = min(best, time.process_time() - begin)
-    result.write_text(json.dumps(_document(system, u.shape, rate_hz, best, task)), "utf-8")
+    result.write_text(json.dumps(_document(system, u.shape, rate_hz, best, task, events)), "utf-8")
 
 
 def _system(task: dict[str, Any], rate_hz: float, shape: tuple[int, int]) -> tuple[Any, list[Any], Any]:
@@ -68,11 +73,26 @@ def _system(task: dict[str, Any], rate_hz: float, shape: tuple[int, int]) -> tup
     if int(task.get("flicker", 0)):
         system._time_channel = clock
         system.enable_fluctuation_calculation(nominal_voltage=230)
+    if "declared_v" in task:
+        system.enable_under_over_deviation_calculation(float(task["declared_v"]))
     return system, buffers, clock
 
 
+def _controller(task: dict[str, Any], rate_hz: float, system: Any, clock: Any) -> Any:
+    """Detectors of dips and swells on Urms(1/2); the channels are there once samples were processed."""
+    detection = importlib.import_module("pqopen.eventdetector")
+    controller = detection.EventController(clock, rate_hz)
+    declared_v = float(task["declared_v"])
+    for phase in range(task["u"].shape[0]):
+        channel = system.output_channels[f"U{phase + 1}_1p_hp_rms"]
+        for kind, limit in (("EventDetectorLevelLow", 0.9), ("EventDetectorLevelHigh", 1.1)):
+            detector = getattr(detection, kind)(limit * declared_v, 0.02 * declared_v, channel)
+            controller.add_event_detector(detector)
+    return controller
+
+
 def _document(
-    system: Any, shape: tuple[int, int], rate_hz: float, cpu_s: float, task: dict[str, Any]
+    system: Any, shape: tuple[int, int], rate_hz: float, cpu_s: float, task: dict[str, Any], events: list[Any]
 ) -> dict[str, Any]:
     phases, size = shape
     names = [str(phase + 1) for phase in range(phases)]
@@ -103,6 +123,8 @@ def _document(
     if int(task.get("flicker", 0)):
         computed.append("flicker")
         windows["pst"] = [_column(system, f"U{name}_pst")[0] for name in names]
+    if "declared_v" in task:
+        computed += ["under- and overdeviation", "dips and swells of each channel by Urms(1/2)"]
     return {
         "library": "pqopen-lib",
         "version": version("pqopen-lib"),
@@ -113,6 +135,24 @@ def _document(
         "cpu_s": cpu_s,
         "meter_s_per_s": size / rate_hz / cpu_s,
         "windows": windows,
+        "values_of_a_window": sum(
+            int(np.prod(channel._data.shape[1:], dtype=int))
+            for kinds in (system._calc_channels, *(phase._calc_channels for phase in system._phases))
+            for group in kinds["multi_period"].values()
+            for channel in group.values()
+        ),
+        "frequency_hz": _column(system, "Freq")[0],
+        "events": [
+            {
+                "channel": event.channel,
+                "kind": event.type,
+                "start_s": event.start_sidx / rate_hz,
+                "stop_s": event.stop_sidx / rate_hz,
+                "extreme_v": event.extrem_value,
+            }
+            for event in events
+            if event.stop_sidx is not None
+        ],
     }
 
 

@@ -10,7 +10,7 @@ it is in, and an interval that was not seen whole says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from functools import lru_cache
 
@@ -197,10 +197,14 @@ class Aggregator:
                 if not self._ten.windows and start[first] > self._ten_begins + _SAME_PLACE:
                     self._ten.flags |= int(QualityFlag.PARTIAL)
                 self._ten.add(values[run], start[run], end[run], flags[run])
-            self._add_short(values[run], start[run], end[run], flags[run], time, short)
+            self._add_short(values[run], start[run], end[run], flags[run], short)
             first = last
         short.sort(key=lambda item: item.end)
-        return self._aggregates(short, ten, two)
+        found = self._aggregates(short, ten, two)
+        if short and time.known:
+            tagged = replace(found.cycles_150, tag_us=time.utc_us(found.cycles_150.end))
+            found = replace(found, cycles_150=tagged)
+        return found
 
     def close(self) -> Aggregates:
         """End of the stream: what runs is told as partial; 150/180 cycles that are not full are not told."""
@@ -216,16 +220,14 @@ class Aggregator:
     def _aggregates(self, short: list[_Finished], ten: list[_Finished], two: list[_Finished]) -> Aggregates:
         return Aggregates(*(_intervals(kind, self._layout, self._declared_v) for kind in (short, ten, two)))
 
-    def _add_short(
-        self, values: F64, start: F64, end: F64, flags: I64, time: SampleTime, short: list[_Finished]
-    ) -> None:
+    def _add_short(self, values: F64, start: F64, end: F64, flags: I64, short: list[_Finished]) -> None:
         *older, running = self._short
         going_on = []
         for pending in older:
             rest = slice(0, WINDOWS_OF_150 - pending.windows)
             pending.add(values[rest], start[rest], end[rest], flags[rest])
             if pending.windows == WINDOWS_OF_150:
-                short.append(self._finished(pending, _tag(pending.end, time)))
+                short.append(self._finished(pending, NO_TIME))
             else:
                 going_on.append(pending)
         first = 0
@@ -234,7 +236,7 @@ class Aggregator:
             running.add(values[piece], start[piece], end[piece], flags[piece])
             first = piece.stop
             if running.windows == WINDOWS_OF_150:
-                short.append(self._finished(running, _tag(running.end, time)))
+                short.append(self._finished(running, NO_TIME))
                 running = _Accumulator(self._columns)
         self._short = [*going_on, running]
 
@@ -323,12 +325,12 @@ class _Accumulator:
             self.start = float(start[0])
         self.end = float(end[-1])
         self.windows += start.size
-        self.flags |= int(np.bitwise_or.reduce(flags))
-        _accumulate(values, self.sums, self.counts)
+        self.flags |= _accumulate(values, flags, self.sums, self.counts)
 
     def mean(self) -> F64:
         """Means, (columns,)."""
-        found: F64 = self.sums / np.where(self.counts > 0, self.counts, np.nan)
+        found = np.empty(self.columns)
+        _divide(self.sums, self.counts, found)
         return found
 
 
@@ -371,15 +373,21 @@ def no_intervals(layout: Layout, declared_v: float) -> Intervals:
     return Intervals(none, none, integers, integers, integers, quantities, severity, severity)
 
 
-def _tag(position: float, time: SampleTime) -> int:
-    return int(time.utc_us(np.array([position]))[0]) if time.known else NO_TIME
-
-
 @njit(cache=True, nogil=True)
-def _accumulate(values: F64, sums: F64, counts: F64) -> None:  # pragma: no cover - compiled
+def _accumulate(values: F64, flags: I64, sums: F64, counts: F64) -> int:  # pragma: no cover - compiled
+    """Add what is not NaN, count it, and put the flags together."""
+    bits = 0
     for row in range(values.shape[0]):
+        bits |= flags[row]
         for column in range(values.shape[1]):
             value = values[row, column]
             there = value == value
             sums[column] += value if there else 0.0
             counts[column] += 1.0 if there else 0.0
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def _divide(sums: F64, counts: F64, means: F64) -> None:  # pragma: no cover - compiled
+    for column in range(sums.size):
+        means[column] = sums[column] / counts[column] if counts[column] > 0.0 else np.nan

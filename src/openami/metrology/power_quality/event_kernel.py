@@ -288,14 +288,12 @@ def _slide(
         state[SLIDING] += share * (mean - state[SLIDING])
 
 
-@njit(cache=True, nogil=True)
-def _ring_sum(ring: F64, oldest: int) -> float:  # pragma: no cover - compiled
-    """Sum of a ring, oldest value first: the same bits wherever the oldest lies."""
+# In any order: the slot of a value is its number modulo the length, so the order is always the same.
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _ring_sum(rings: F64, channel: int) -> float:  # pragma: no cover - compiled
     total = 0.0
-    for k in range(oldest, ring.shape[1]):
-        total += ring[RING_VALUES, k]
-    for k in range(oldest):
-        total += ring[RING_VALUES, k]
+    for k in range(rings.shape[2]):
+        total += rings[channel, RING_VALUES, k]
     return total
 
 
@@ -303,7 +301,7 @@ def _ring_sum(ring: F64, oldest: int) -> float:  # pragma: no cover - compiled
 def _mean(channels: F64, rings: F64, channel: int) -> float:  # pragma: no cover - compiled
     """Mean of a channel's last values, of a ring that is not full too (the rest of it is zero)."""
     count = max(1.0, min(channels[channel, RING_COUNT], float(rings.shape[2])))
-    return float(_ring_sum(rings[channel], int(channels[channel, RING_SLOT])) / count)
+    return float(_ring_sum(rings, channel) / count)
 
 
 @njit(cache=True, nogil=True)
@@ -339,7 +337,7 @@ def _rapid_change(
         system[SPOILT] = 1.0
     if state[RING_COUNT] < length:
         return written
-    total = _ring_sum(ring, oldest)
+    total = _ring_sum(rings, channel)
     mean = total / length
     threshold = configuration[RVC_THRESHOLD] if state[STEADY] > 0.0 else configuration[RVC_STEADY_AGAIN]
     outside = 0

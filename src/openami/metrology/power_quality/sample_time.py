@@ -133,6 +133,9 @@ class SampleTime:
             No anchor yet.
         """
         self._must_be_known()
+        if len(self._anchors) == 1:
+            only = self._anchors[0]
+            return only.sample + (utc_us - only.utc_us) / only.us_per_sample
         number = max(bisect_right([anchor.utc_us for anchor in self._anchors], utc_us) - 1, 0)
         anchor = self._anchors[number]
         found = anchor.sample + (utc_us - anchor.utc_us) / anchor.us_per_sample

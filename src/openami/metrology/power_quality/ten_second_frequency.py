@@ -109,13 +109,14 @@ class TenSecondFrequency:
 
     def _measure(self, begin: float, end: float, time: SampleTime) -> tuple[float, int, int]:
         for phase, kept in enumerate(self._kept):
-            rising = np.concatenate([columns.rising for columns in kept])
-            crossings = np.concatenate([columns.start for columns in kept])[rising]
-            held = np.concatenate([columns.held for columns in kept])[rising]
-            first, last = (int(k) for k in np.searchsorted(crossings, (begin, end)))
-            cycles = last - first - 1
-            if cycles >= 1 and not held[first:last].any():
-                duration_s = time.seconds_between(float(crossings[first]), float(crossings[last - 1]))
+            start = np.concatenate([columns.start for columns in kept])
+            inside = slice(*np.searchsorted(start, (begin, end)))
+            rising = np.concatenate([columns.rising for columns in kept])[inside]
+            held = np.concatenate([columns.held for columns in kept])[inside]
+            crossings = start[inside][rising]
+            if crossings.size > 1 and not held.any():
+                duration_s = time.seconds_between(float(crossings[0]), float(crossings[-1]))
+                cycles = crossings.size - 1
                 return frequency_of_cycles(cycles, duration_s), cycles, phase
         return np.nan, 0, -1
 
