@@ -1,0 +1,519 @@
+"""One meter, pleasant to talk to: `Meter` over the TCP wrapper, the UDP wrapper, or HDLC on a TCP socket.
+
+    async with Meter("10.0.0.7", server=16, security=ClientSecurity(title, keys)) as meter:
+        energy = await meter.read("1.0.1.8.0.255")
+        print(energy.value, energy.unit)                     # Decimal('123.456') kWh ...
+        table = await meter.profile("1.0.99.1.0.255", start, end)
+
+One meter is one connection; many run in one event loop. Rules never to be broken: nothing is assumed of a
+meter that it can be asked; an invocation counter moves forward only, whoever asks for it; a secret never
+leaves but into the association.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from types import TracebackType
+from typing import Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from openami.headend.dlms_tcp import LinkSettings
+from openami.headend.meter_connection import DEFAULT_PORT, MeterAccess, MeterConnection, Transport
+from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
+from openami.protocols.dlms.attribute_value import (
+    CLOCK_CLASS,
+    PROFILE,
+    AttributeValue,
+    attribute_value,
+    companions,
+)
+from openami.protocols.dlms.axdr import Data, Plain, Tag, decode
+from openami.protocols.dlms.client_security import ClientSecurity
+from openami.protocols.dlms.date_time import UNSPECIFIED_DEVIATION, CosemDateTime
+from openami.protocols.dlms.descriptors import CLOCK, Attribute, Method, Selector, by_entry, by_range
+from openami.protocols.dlms.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.initiate import Conformance
+from openami.protocols.dlms.limits import MAX_PDU
+from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION
+from openami.protocols.dlms.object_list import ASSOCIATION_LN, ObjectList, object_list
+from openami.protocols.dlms.profile_buffer import ProfileDecoder
+from openami.protocols.dlms.profile_table import (
+    MAX_PERIOD_S,
+    ProfileDescription,
+    capture_objects,
+    is_register_value,
+    profile_table,
+)
+from openami.protocols.dlms.results import AccessError
+from openami.protocols.dlms.scaler_unit import ScalerUnit, scaler_unit_of
+from openami.protocols.dlms.typed_value import data_like
+from openami.protocols.dlms.vendor_quirks import STANDARD, VendorQuirks
+from openami.protocols.driver import RecordedFrame
+from openami.quantities.errors import LinkError, LocalProtocolError, ProtocolError, RemoteProtocolError
+from openami.quantities.obis import ObisCode
+from openami.security.secret import Secret
+
+__all__ = ["DEFAULT_PORT", "Meter", "Transport", "read_meters"]
+
+_DAY_S: Final = 86_400
+_LIST_OVERHEAD, _LISTED_OCTETS = 64, 11
+_SORTED_NEWEST_FIRST: Final = 2
+
+
+class Meter:
+    """One association with one meter.
+
+    Invariant: at most one request is under way. Once the meter broke the protocol or did not answer, every
+    further call raises.
+
+    Parameters
+    ----------
+    host, port, server, client, password, security, transport, physical, settings, max_pdu, hdlc, on_frame:
+        How to get to it, see `meter_connection.MeterAccess`.
+    zone:
+        Where the meter stands; None where its times carry their deviation.
+    quirks:
+        What its manufacturer does otherwise.
+    objects:
+        Its object list, where it is known (of another meter of the model).
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = DEFAULT_PORT,
+        *,
+        server: int = 1,
+        client: int | None = None,
+        password: Secret | None = None,
+        security: ClientSecurity | None = None,
+        transport: Transport = Transport.TCP,
+        physical: int | None = None,
+        zone: tzinfo | None = None,
+        settings: LinkSettings | None = None,
+        max_pdu: int = MAX_PDU,
+        hdlc: HdlcParameters | None = None,
+        quirks: VendorQuirks = STANDARD,
+        objects: ObjectList | None = None,
+        on_frame: Callable[[RecordedFrame], None] | None = None,
+    ) -> None:
+        self._access = MeterAccess(
+            host,
+            port,
+            server,
+            client,
+            password,
+            security,
+            transport,
+            physical,
+            settings or LinkSettings(),
+            max_pdu,
+            hdlc or HdlcParameters.of(2030, 7),
+            on_frame,
+        )
+        self._connection = MeterConnection(self._access)
+        self._zone = zone
+        self._quirks = quirks
+        self._objects = objects
+        self._scalers: dict[Attribute, ScalerUnit | None] = {}
+        self._profiles: dict[ObisCode, ProfileDescription] = {}
+        self._decoders: dict[ObisCode, ProfileDecoder] = {}
+        self._request_zone: tzinfo | None = zone
+
+    # --- opening and closing --------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect, associate, and agree on sizes, windows and the invocation counter.
+
+        Raises
+        ------
+        LinkError
+            The meter cannot be reached or does not answer.
+        AssociationError, ServiceRefusedError
+            It refused the association.
+        SecurityError
+            It asked for a counter that lies too far ahead, or behind.
+        RemoteProtocolError
+            It broke the protocol.
+        """
+        await self._connection.open()
+
+    async def close(self) -> None:
+        """Release and disconnect; never raises."""
+        await self._connection.close()
+
+    @property
+    def conformance(self) -> Conformance:
+        """Services agreed on."""
+        return self._connection.association.conformance
+
+    @property
+    def max_pdu(self) -> int:
+        """Largest APDU that the meter takes."""
+        return self._connection.association.server_max_pdu
+
+    def take_notifications(self) -> list[DataNotification | EventNotification]:
+        """What the meter sent unasked since the last call."""
+        return self._connection.association.take_notifications()
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    async def objects(self) -> ObjectList:
+        """The objects that this client sees, with its rights; asked for once."""
+        if self._objects is None:
+            value = await self.get(Attribute(ASSOCIATION_LN, CURRENT_ASSOCIATION, 2))
+            self._objects = object_list(value)
+        return self._objects
+
+    async def read(
+        self, name: str | ObisCode, attribute: int = 2, *, class_id: int | None = None
+    ) -> AttributeValue:
+        """One attribute: scaled and raw value, unit, quality, class, status and time.
+
+        Parameters
+        ----------
+        name:
+            Logical name.
+        attribute:
+            Its number; 2 is the value in most classes.
+        class_id:
+            Interface class; found in the object list where it is not given.
+
+        Raises
+        ------
+        AccessError
+            The meter refused; its ``result`` says why.
+        LocalProtocolError
+            The object list does not have the name.
+        """
+        (value,) = await self.read_many([name], attribute, class_id=class_id)
+        if isinstance(value, AccessError):
+            raise value
+        return value
+
+    async def read_many(
+        self, names: Sequence[str | ObisCode], attribute: int = 2, *, class_id: int | None = None
+    ) -> list[AttributeValue | AccessError]:
+        """As `read`, of many objects in as few requests as they fit; an `AccessError` in place of each
+        value that was refused.
+        """
+        wanted = [await self._attribute(name, attribute, class_id) for name in names]
+        asked: list[Attribute] = []
+        for item in wanted:
+            asked.append(item)
+            for index in companions(item):
+                companion = Attribute(item.class_id, item.logical_name, index)
+                if index and companion not in self._scalers and companion not in asked:
+                    asked.append(companion)
+        answers = dict(zip(asked, await self.get_many(asked), strict=True))
+        return [self._typed(item, answers) for item in wanted]
+
+    async def get(self, attribute: Attribute, selector: Selector | None = None) -> Plain:
+        """The plain value of an attribute; raises as `read`."""
+        return await self._connection.run(
+            self._connection.association.get(attribute, selector), repeats=self._access.settings.repeats
+        )
+
+    async def get_many(self, attributes: Sequence[Attribute]) -> list[Plain | AccessError]:
+        """Plain values, in lists where the meter has that service; raises as `read`."""
+        association = self._connection.association
+        values: list[Plain | AccessError] = []
+        if len(attributes) > 1 and association.conformance & Conformance.MULTIPLE_REFERENCES:
+            size = max(1, (association.server_max_pdu - _LIST_OVERHEAD) // _LISTED_OCTETS)
+            for begin in range(0, len(attributes), size):
+                operation = association.get_with_list(attributes[begin : begin + size])
+                values += await self._connection.run(operation, repeats=self._access.settings.repeats)
+            return values
+        for attribute in attributes:
+            try:
+                values.append(await self.get(attribute))
+            except AccessError as refused:
+                values.append(refused)
+        return values
+
+    async def profile(
+        self,
+        name: str | ObisCode,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        entries: tuple[int, int] | None = None,
+    ) -> pa.Table:
+        """Rows of a profile as columns, see `profile_table`.
+
+        Parameters
+        ----------
+        name:
+            Logical name of the profile.
+        start, end:
+            Rows captured in ``[start, end]``; timezone-aware; None is open.
+        entries:
+            Instead, the rows of these numbers, from 1; 0 as the last is the highest.
+
+        Raises
+        ------
+        AccessError
+            The meter refused.
+        LocalProtocolError
+            A time without zone.
+        RemoteProtocolError
+            The buffer is not what its description says, or has no times.
+        """
+        for bound in (start, end):
+            if bound is not None and bound.tzinfo is None:
+                raise LocalProtocolError(f"{bound} without a zone", expected="a timezone-aware time")
+        code = _code(name)
+        description = await self._describe(code)
+        selector = await self._selector(description, start, end, entries)
+        newest_at = None
+        if description.clock is None:
+            newest_at = await self._newest_capture(description)
+        operation = self._connection.association.get_encoded(Attribute(PROFILE, code, 2), selector)
+        encoded = await self._connection.run(operation, repeats=self._access.settings.repeats)
+        columns = self._decoders.setdefault(code, ProfileDecoder()).decode(encoded)
+        table = profile_table(description, columns, zone=self._zone, newest_at=newest_at, quirks=self._quirks)
+        return _between(table, start, end)
+
+    async def clock(self) -> datetime | CosemDateTime:
+        """The meter's time; the date-time itself where it names no instant."""
+        value = (await self.read(CLOCK, class_id=CLOCK_CLASS)).value
+        if isinstance(value, datetime | CosemDateTime):
+            return value
+        raise RemoteProtocolError(f"clock {value!r}", where=self._access.where, expected="a date-time")
+
+    # --- changing -------------------------------------------------------------------------------------
+
+    async def set(
+        self,
+        name: str | ObisCode,
+        value: Data | int | float | str | bytes | datetime,
+        attribute: int = 2,
+        *,
+        class_id: int | None = None,
+    ) -> None:
+        """Set an attribute; a value that is no `Data` takes the type of what is there.
+
+        Raises
+        ------
+        AccessError
+            The meter refused.
+        LocalProtocolError
+            The value does not fit the type.
+        """
+        target = await self._attribute(name, attribute, class_id)
+        data = (
+            value
+            if isinstance(value, Data)
+            else data_like(value, await self.typed(target), self._zone or UTC)
+        )
+        await self._connection.run(self._connection.association.set(target, data))
+
+    async def typed(self, attribute: Attribute) -> Data:
+        """An attribute with the types of its parts; raises as `read`."""
+        operation = self._connection.association.get_encoded(attribute)
+        return decode(await self._connection.run(operation, repeats=self._access.settings.repeats))
+
+    async def action(
+        self,
+        name: str | ObisCode,
+        method: int,
+        parameter: Data | None = None,
+        *,
+        class_id: int | None = None,
+    ) -> Plain:
+        """Run a method; gives what it returns. It is never repeated by itself.
+
+        Raises
+        ------
+        AccessError
+            The meter refused.
+        """
+        target = await self._attribute(name, method, class_id)
+        called = Method(target.class_id, target.logical_name, method)
+        return await self._connection.run(self._connection.association.action(called, parameter))
+
+    async def attribute(
+        self, name: str | ObisCode, index: int = 2, *, class_id: int | None = None
+    ) -> Attribute:
+        """The attribute of a logical name, its class found in the object list where it is not given."""
+        return await self._attribute(name, index, class_id)
+
+    # --- pieces ---------------------------------------------------------------------------------------
+
+    async def _attribute(self, name: str | ObisCode, index: int, class_id: int | None) -> Attribute:
+        code = _code(name)
+        if class_id is None:
+            if code == CURRENT_ASSOCIATION:
+                class_id = ASSOCIATION_LN
+            else:
+                class_id = (await self.objects()).find(code).class_id
+        return Attribute(class_id, code, index)
+
+    def _typed(
+        self, item: Attribute, answers: dict[Attribute, Plain | AccessError]
+    ) -> AttributeValue | AccessError:
+        raw = answers[item]
+        if isinstance(raw, AccessError):
+            return raw
+        places = companions(item)
+
+        def other(index: int) -> Plain:
+            value = answers.get(Attribute(item.class_id, item.logical_name, index))
+            return None if isinstance(value, AccessError) else value
+
+        scaler = None
+        if places.scaler:
+            place = Attribute(item.class_id, item.logical_name, places.scaler)
+            if place not in self._scalers:
+                told = other(places.scaler)
+                self._scalers[place] = None if told is None else scaler_unit_of(told)
+            scaler = self._scalers[place]
+        return attribute_value(
+            item,
+            raw,
+            scaler=scaler,
+            status=other(places.status) if places.status else None,
+            captured_at=other(places.time) if places.time else None,
+            zone=self._zone,
+            quirks=self._quirks,
+        )
+
+    async def _describe(self, code: ObisCode) -> ProfileDescription:
+        """What the meter says of a profile; asked for once."""
+        if code in self._profiles:
+            return self._profiles[code]
+        captured, period, order = await self.get_many(
+            [Attribute(PROFILE, code, index) for index in (3, 4, 5)]
+        )
+        if isinstance(captured, AccessError):
+            raise captured
+        columns = capture_objects(captured, f"profile {code}")
+        if isinstance(period, AccessError):
+            period = 0
+        if isinstance(period, bool) or not isinstance(period, int) or not 0 <= period <= MAX_PERIOD_S:
+            raise RemoteProtocolError(
+                f"capture period {period!r}", where=f"profile {code}", expected="seconds"
+            )
+        places = {
+            column: Attribute(
+                column.class_id,
+                column.logical_name,
+                companions(Attribute(column.class_id, column.logical_name, column.attribute)).scaler,
+            )
+            for column in columns
+            if is_register_value(column)
+        }
+        missing = [place for place in dict.fromkeys(places.values()) if place not in self._scalers]
+        if missing:
+            for place, told in zip(missing, await self.get_many(missing), strict=True):
+                refused = told is None or isinstance(told, AccessError)
+                self._scalers[place] = None if refused else scaler_unit_of(told)  # type: ignore[arg-type]
+        scalers = {
+            column: scaler for column, place in places.items() if (scaler := self._scalers[place]) is not None
+        }
+        description = ProfileDescription(code, columns, period, order == _SORTED_NEWEST_FIRST, scalers)
+        self._profiles[code] = description
+        return description
+
+    async def _selector(
+        self,
+        description: ProfileDescription,
+        start: datetime | None,
+        end: datetime | None,
+        entries: tuple[int, int] | None,
+    ) -> Selector | None:
+        if entries is not None:
+            return by_entry(*entries)
+        selects = bool(self.conformance & Conformance.SELECTIVE_ACCESS)
+        if (start is None and end is None) or description.clock is None or not selects:
+            return None
+        if self._request_zone is None:
+            self._request_zone = await self._zone_of_clock()
+        bounds = (start or datetime(1970, 1, 1, tzinfo=UTC), end or datetime(2099, 12, 31, tzinfo=UTC))
+        selector = by_range(
+            *bounds, zone=self._request_zone, restricting=description.columns[description.clock]
+        )
+        parts = selector.parameters.value
+        assert isinstance(parts, tuple)
+        stamps = (self._as_meant(bound) for bound in bounds)
+        return Selector(
+            selector.number,
+            Data(Tag.STRUCTURE, (parts[0], *stamps, parts[3])),
+        )
+
+    def _as_meant(self, instant: datetime) -> Data:
+        """A bound of a range as this meter understands it."""
+        stamp = CosemDateTime.from_instant(instant, self._request_zone or UTC)
+        return Data(Tag.OCTET_STRING, self._quirks.date_time(stamp).to_bytes())
+
+    async def _zone_of_clock(self) -> tzinfo:
+        """The deviation that the meter's clock shows now; UTC where it shows none."""
+        with suppress(AccessError):
+            value = await self.get(Attribute(CLOCK_CLASS, CLOCK, 2))
+            if isinstance(value, bytes) and len(value) == 12:
+                deviation = self._quirks.date_time(CosemDateTime.from_bytes(value)).deviation
+                if deviation != UNSPECIFIED_DEVIATION and abs(deviation) < 24 * 60:
+                    return timezone(timedelta(minutes=-deviation))
+        return UTC
+
+    async def _newest_capture(self, description: ProfileDescription) -> datetime | None:
+        """When the newest row of a profile without a clock was captured: the last full period."""
+        period_s = description.period_s
+        if not 0 < period_s <= _DAY_S:
+            return None
+        now = await self.clock()
+        if not isinstance(now, datetime):
+            return None
+        local = now.astimezone(self._zone or UTC)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        since = (local - midnight).total_seconds()
+        return (midnight + timedelta(seconds=since // period_s * period_s)).astimezone(UTC)
+
+
+def _code(name: str | ObisCode) -> ObisCode:
+    return name if isinstance(name, ObisCode) else ObisCode.parse(name)
+
+
+def _between(table: pa.Table, start: datetime | None, end: datetime | None) -> pa.Table:
+    """Rows inside the range: some meters give more than they were asked for."""
+    for bound, compare in ((start, pc.greater_equal), (end, pc.less_equal)):
+        if bound is not None and table.num_rows:
+            table = table.filter(compare(table["time"], pa.scalar(bound, pa.timestamp("us", tz="UTC"))))
+    return table
+
+
+async def read_meters(
+    meters: Sequence[Meter], name: str | ObisCode, *, at_once: int = 64, class_id: int | None = None
+) -> list[AttributeValue | LinkError | ProtocolError]:
+    """One attribute of many meters, some at a time in this event loop; the error in place of a value.
+
+    Parameters
+    ----------
+    at_once:
+        Connections open at the same time.
+    """
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(meter: Meter) -> AttributeValue | LinkError | ProtocolError:
+        async with gate:
+            try:
+                async with meter:
+                    return await meter.read(name, class_id=class_id)
+            except (LinkError, ProtocolError) as error:
+                return error
+
+    return list(await asyncio.gather(*map(one, meters)))

@@ -1,0 +1,314 @@
+"""The connection with one meter: transport, framing, association, and the counter that it begins with.
+
+What is agreed on is found out by asking: the largest APDU (smaller ones where the meter refuses the first
+without another reason), the HDLC information field and window (the defaults where the meter refuses ours),
+the invocation counter (shown to the public client where the meter does not tell it when it refuses ours).
+Rules never to be broken: an invocation counter moves forward only, whoever asks for it; a secret never leaves
+but into the association, and what is recorded of that is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, TypeVar
+
+from openami.headend.dlms_conversation import Conversation, Link
+from openami.headend.dlms_tcp import LinkSettings
+from openami.headend.tcp_link import TcpLink
+from openami.headend.udp_link import UdpLink
+from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT
+from openami.protocols.dlms.association_state import State
+from openami.protocols.dlms.attribute_value import DATA
+from openami.protocols.dlms.channel import Channel
+from openami.protocols.dlms.client import Association, Operation
+from openami.protocols.dlms.client_security import ClientSecurity, recover_counter, send_counter_name
+from openami.protocols.dlms.descriptors import Attribute
+from openami.protocols.dlms.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.hdlc_frame import HdlcAddress
+from openami.protocols.dlms.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.limits import MAX_PDU
+from openami.protocols.dlms.results import AssociationError, Diagnostic, ServiceError, ServiceRefusedError
+from openami.protocols.dlms.udp_wrapper import DatagramChannel
+from openami.protocols.dlms.wrapper import WrapperChannel
+from openami.protocols.driver import RecordedFrame
+from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
+from openami.quantities.obis import ObisCode
+from openami.security.counters import MAX_COUNTER, SendCounter
+from openami.security.secret import Secret
+
+T = TypeVar("T")
+
+DEFAULT_PORT: Final = 4059
+"""The port of DLMS/COSEM over TCP and UDP (IANA: dlms-cosem)."""
+
+FRAME_COUNTER: Final = ObisCode(0, 0, 43, 1, 0)
+"""The highest invocation counter that a meter believed of a client (recalled: companion specifications)."""
+
+_SMALLER_PDUS: Final = (1024, 256)
+_SIZE_MAY_BE_WHY: Final = (
+    None, ServiceError.OPERATION_NOT_POSSIBLE, ServiceError.OTHER_REASON, ServiceError.PDU_TOO_LONG,
+)  # fmt: skip
+
+
+class Transport(Enum):
+    """What carries the APDUs."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    HDLC = "hdlc"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterAccess:
+    """How one client gets to one logical device.
+
+    Parameters
+    ----------
+    host, port:
+        Where it is.
+    server:
+        Logical device: wPort, or upper HDLC address.
+    client:
+        16 public, 1 management; None for the management client where there is a secret, else the public one.
+    password:
+        Low level security; None for none.
+    security:
+        High level security and ciphering; takes the place of ``password``.
+    transport:
+        TCP wrapper, UDP wrapper, or HDLC over TCP.
+    physical:
+        Lower HDLC address; None for an address of one octet.
+    settings:
+        Patience.
+    max_pdu:
+        Largest APDU taken; smaller ones are tried where the meter refuses it.
+    hdlc:
+        Information field and window to propose; the meter agrees to less, or to the defaults.
+    on_frame:
+        Told every frame of both directions, as it is on the wire, the password masked.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    server: int = 1
+    client: int | None = None
+    password: Secret | None = None
+    security: ClientSecurity | None = None
+    transport: Transport = Transport.TCP
+    physical: int | None = None
+    settings: LinkSettings = LinkSettings()  # noqa: RUF009 - a value
+    max_pdu: int = MAX_PDU
+    hdlc: HdlcParameters = HdlcParameters.of(2030, 7)  # noqa: RUF009 - a value
+    on_frame: Callable[[RecordedFrame], None] | None = None
+
+    @property
+    def where(self) -> str:
+        """How errors name the meter."""
+        return f"{self.host}:{self.port}, logical device {self.server}"
+
+    @property
+    def client_address(self) -> int:
+        """wPort or HDLC address of the client."""
+        if self.client is not None:
+            return self.client
+        secret = self.password is not None or self.security is not None
+        return MANAGEMENT_CLIENT if secret else PUBLIC_CLIENT
+
+    @property
+    def public(self) -> MeterAccess:
+        """The same logical device as everybody reaches it."""
+        return replace(self, client=PUBLIC_CLIENT, password=None, security=None)
+
+
+class MeterConnection:
+    """One association over one connection.
+
+    Invariant: at most one operation runs at a time; what is open is closed whatever `open` ends with.
+    """
+
+    def __init__(self, access: MeterAccess) -> None:
+        self.access = access
+        self._link: Link | None = None
+        self._line: HdlcChannel | None = None
+        self._association: Association | None = None
+        self._conversation: Conversation | None = None
+
+    async def open(self) -> None:
+        """Connect, associate, and agree on sizes and windows.
+
+        An invocation counter that is not known yet, or that the meter refused without saying which it wants,
+        is asked for by the public client.
+
+        Raises
+        ------
+        LinkError
+            The meter cannot be reached or does not answer.
+        AssociationError, ServiceRefusedError
+            It refused the association.
+        SecurityError
+            It asked for a counter that lies too far ahead, or behind.
+        RemoteProtocolError
+            It broke the protocol.
+        """
+        first_contact = self._counter() == 0
+        if first_contact:
+            await self._recover_counter()
+        try:
+            await self._negotiate()
+        except (AssociationError, ServiceRefusedError, LinkError):
+            self._disconnect()
+            if self._counter() is None or first_contact or not await self._recover_counter():
+                raise
+            await self._negotiate()
+
+    async def close(self) -> None:
+        """Release and disconnect; never raises."""
+        try:
+            if self._association is not None and self._association.state is State.READY:
+                with suppress(LinkError, ProtocolError):
+                    await self.run(self._association.release())
+                    if self._line is not None:
+                        await self.run(self._line.disconnect())
+        finally:
+            self._disconnect()
+
+    @property
+    def association(self) -> Association:
+        """The association; raises `LinkError` where there is none."""
+        if self._association is None or self._conversation is None:
+            raise LinkError("not connected", where=self.access.where)
+        return self._association
+
+    async def run(self, operation: Operation[T], *, repeats: int = 0, secret: bytes = b"") -> T:
+        """Result of an operation, as `dlms_conversation.Conversation.run`."""
+        if self._conversation is None:
+            raise LinkError("not connected", where=self.access.where)
+        try:
+            return await self._conversation.run(operation, repeats=repeats, secret=secret)
+        finally:
+            self._report()
+
+    # --- opening --------------------------------------------------------------------------------------
+
+    async def _negotiate(self) -> None:
+        """Associate with the largest size that the meter accepts."""
+        sizes = [self.access.max_pdu, *(size for size in _SMALLER_PDUS if size < self.access.max_pdu)]
+        for size in sizes:
+            try:
+                await self._connect(size)
+                return
+            except (AssociationError, ServiceRefusedError) as refused:
+                self._disconnect()
+                if size == sizes[-1] or not _size_may_be_why(refused):
+                    raise
+            except BaseException:
+                self._disconnect()
+                raise
+
+    async def _connect(self, max_pdu: int) -> None:
+        access, security = self.access, self.access.security
+        secret = access.password if security is None else security.secret
+        password = None if access.password is None else access.password.reveal()
+        kind = UdpLink if access.transport is Transport.UDP else TcpLink
+        self._link = await kind.connect(
+            access.host, access.port, timeout_s=access.settings.connect_timeout_s, where=access.where
+        )
+        channel = await self._framed(self._link)
+        self._association = Association(
+            access.server,
+            access.client_address,
+            password if security is None else None,
+            max_pdu=max_pdu,
+            channel=channel,
+            security=security,
+        )
+        self._conversation = Conversation(
+            self._link,
+            self._association.asked_again,
+            access.settings,
+            access.where,
+            None if self._line is None else self._line.timed_out,
+        )
+        await self.run(self._association.associate(), secret=b"" if secret is None else secret.reveal())
+
+    async def _framed(self, link: Link) -> Channel:
+        """The framing; of HDLC the link is set up."""
+        access = self.access
+        if access.transport is Transport.TCP:
+            return WrapperChannel(access.client_address, access.server)
+        if access.transport is Transport.UDP:
+            return DatagramChannel(access.client_address, access.server)
+        try:
+            return await self._lined(link, access.hdlc)
+        except RemoteProtocolError:
+            if access.hdlc == HdlcParameters():
+                raise
+            return await self._lined(link, HdlcParameters())
+
+    async def _lined(self, link: Link, parameters: HdlcParameters) -> HdlcChannel:
+        """The HDLC link, set up with what the meter agrees to of these parameters."""
+        access = self.access
+        line = HdlcChannel(
+            access.client_address,
+            HdlcAddress.of(access.server, access.physical),
+            parameters,
+            repetitions=max(1, access.settings.repeats),
+        )
+        self._conversation = Conversation(link, line.timed_out, access.settings, access.where, line.timed_out)
+        await self.run(line.connect())
+        self._line = line
+        return line
+
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._report()
+            self._link.close()
+        self._link = self._line = self._association = self._conversation = None
+
+    def _report(self) -> None:
+        record = [] if self._link is None else self._link.take_record()
+        if self.access.on_frame is not None:
+            for direction, octets in record:
+                self.access.on_frame(RecordedFrame(direction, octets, octets))
+
+    # --- counters -------------------------------------------------------------------------------------
+
+    def _counter(self) -> int | None:
+        """The counter that our next message would carry; None without keys."""
+        security = self.access.security
+        if security is None or security.keys is None:
+            return None
+        return security.counters.load(send_counter_name(security.title, security.keys))
+
+    async def _recover_counter(self) -> bool:
+        """Go on from the counter that the meter shows everybody; False where that brings nothing."""
+        security = self.access.security
+        if security is None or security.keys is None:
+            return False
+        everybody = MeterConnection(self.access.public)
+        try:
+            await everybody.open()
+            shown = await everybody.run(everybody.association.get(Attribute(DATA, FRAME_COUNTER, 2)))
+        except (LinkError, ProtocolError):
+            return False
+        finally:
+            await everybody.close()
+        if isinstance(shown, bool) or not isinstance(shown, int) or not 0 <= shown < MAX_COUNTER:
+            return False
+        name = send_counter_name(security.title, security.keys)
+        send = SendCounter(security.counters, name)
+        if shown < send.value:
+            return False
+        recover_counter(send, shown + 1)
+        security.counters.save({name: send.value})
+        return True
+
+
+def _size_may_be_why(refused: AssociationError | ServiceRefusedError) -> bool:
+    """True where a meter may have refused because of the size proposed: it gave no other reason."""
+    if isinstance(refused, AssociationError):
+        return refused.diagnostic in (Diagnostic.NULL, Diagnostic.NO_REASON_GIVEN)
+    return refused.service in _SIZE_MAY_BE_WHY
