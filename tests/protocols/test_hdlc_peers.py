@@ -79,8 +79,8 @@ def local_truth(meter: Any, client: int) -> dict[str, dict[str, Any]]:
     }
 
 
-# Where a window brings several frames, gurux 1.0.203 fails by itself (UnboundLocalError 'ReceiverFrame', or it
-# waits for ever behind the second frame); with fields of 2030 octets and blocks of 1024 one frame is enough.
+# Where a window brings several frames, gurux 1.0.203 fails by itself (UnboundLocalError 'ReceiverFrame') or
+# waits for ever behind the second one; with fields of 2030 octets and blocks of 1024 one frame is enough.
 @pytest.mark.parametrize(
     ("information", "window", "physical", "pdu"),
     [(128, 1, "-", 65535), (128, 1, "17", 1024), (2030, 1, "17", 65535), (2030, 7, "17", 1024)],
