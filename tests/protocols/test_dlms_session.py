@@ -26,7 +26,7 @@ from openami.protocols.dlms.descriptors import (
     by_entry,
     by_range,
 )
-from openami.protocols.dlms.initiate import SUPPORTED, Conformance
+from openami.protocols.dlms.initiate import PROPOSED, Conformance
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
 from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants
@@ -220,7 +220,7 @@ def test_a_long_value_is_set_in_blocks(run: Run, meter: Any, server_pdu: int) ->
 
 
 def test_a_long_value_without_blocks_is_our_own_error(run: Run) -> None:
-    association = Association(7, 1, PASSWORD, conformance=SUPPORTED & ~Conformance.BLOCK_TRANSFER_SET)
+    association = Association(7, 1, PASSWORD, conformance=PROPOSED & ~Conformance.BLOCK_TRANSFER_SET)
     run(association.associate())
     with pytest.raises(LocalProtocolError):
         run(association.set(NOTE, Data(Tag.OCTET_STRING, b"x" * 70_000)))

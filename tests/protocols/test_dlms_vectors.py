@@ -73,6 +73,7 @@ VALID_ALTHOUGH_FILED_AS_MALFORMED = {
     "pwitab-test_asce-test_aare-test_no_ciphering_no_security_app_context_name_wrong-2",
     "pwitab-test_xdlms-test_action-test_holds_error_instead_of_data_raises_valueerror-13",
     "pwitab-test_xdlms-test_action-test_has_data_raises_valueerror-11",
+    "pwitab-test_xdlms-test_action-test_wrong_type_raises_valueerror-10",
     "pwitab-test_xdlms-test_get-test_error_mgs_raises_valueerror-12",
     "pwitab-test_xdlms-test_get-test_last_block_raises_valueerror-19",
     "pwitab-test_xdlms-test_get-test_error_msg_raises_valueerror-21",
@@ -177,7 +178,7 @@ def test_every_vector_is_accounted_for() -> None:
     counted = [name for group in groups for name in group]
     assert sorted(counted) == sorted(everything)
     assert len(everything) == 212
-    assert (len(VALUES), len(APDUS), len(DATE_TIMES), len(WRONG)) == (9, 79, 3, 48)
+    assert (len(VALUES), len(APDUS), len(DATE_TIMES), len(WRONG)) == (9, 80, 3, 47)
 
 
 @pytest.mark.parametrize("name", sorted(SKIPPED))

@@ -2,10 +2,11 @@
 
     60 61 62 63  AARQ AARE RLRQ RLRE        c0 c4  GET        0f  data-notification
     01 08 0e     Initiate..., service error  c1 c5  SET        c2  event-notification
-    d8           exception-response          c3 c7  ACTION
+    d8           exception-response          c3 c7  ACTION     e0  general-block-transfer
+                                             d9 da  ACCESS
 
-Ciphered APDUs and general-block-transfer are refused by name until an association agrees on them. Rule of
-this file: `decode_apdu` is total; any octets give an APDU or `RemoteProtocolError`.
+Ciphered and signed APDUs are refused by name: what is inside is decoded once they were opened. Rule of this
+file: `decode_apdu` is total; any octets give an APDU or `RemoteProtocolError`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import TypeAlias
 
 from openami.protocols.dlms import (
     acse,
+    apdu_access,
     apdu_action,
+    apdu_block_transfer,
     apdu_get,
     apdu_notification,
     apdu_set,
@@ -71,8 +74,11 @@ Apdu: TypeAlias = (
     | apdu_get.GetResponseList
     | apdu_set.SetRequests
     | apdu_set.SetResponses
-    | apdu_action.ActionRequest
-    | apdu_action.ActionResponse
+    | apdu_action.ActionRequests
+    | apdu_action.ActionResponses
+    | apdu_access.AccessRequest
+    | apdu_access.AccessResponse
+    | apdu_block_transfer.TransferBlock
     | apdu_notification.DataNotification
     | apdu_notification.EventNotification
     | ExceptionResponse
@@ -94,12 +100,14 @@ _BEHIND_TAG: dict[int, Callable[[Reader], Apdu]] = {
     apdu_set.SET_RESPONSE: apdu_set.read_response,
     apdu_action.ACTION_REQUEST: apdu_action.read_request,
     apdu_action.ACTION_RESPONSE: apdu_action.read_response,
+    apdu_access.ACCESS_REQUEST: apdu_access.read_request,
+    apdu_access.ACCESS_RESPONSE: apdu_access.read_response,
+    apdu_block_transfer.GENERAL_BLOCK_TRANSFER: apdu_block_transfer.read_block,
     apdu_notification.DATA_NOTIFICATION: apdu_notification.read_data_notification,
     apdu_notification.EVENT_NOTIFICATION: apdu_notification.read_event_notification,
     EXCEPTION_RESPONSE: _read_exception,
 }
 _CIPHERED = frozenset((0x21, 0x28, *range(0xC8, 0xD0), *range(0xD0, 0xD8), 0xDB, 0xDC, 0xDD, 0xDF))
-_GENERAL_BLOCK_TRANSFER = 0xE0
 
 
 def decode_apdu(data: bytes) -> Apdu:
@@ -119,6 +127,4 @@ def decode_apdu(data: bytes) -> Apdu:
         return read(Reader(data, 1))
     if tag in _CIPHERED:
         raise RemoteProtocolError(f"ciphered APDU {tag:#04x}", where="byte 0", expected="no ciphering")
-    if tag == _GENERAL_BLOCK_TRANSFER:
-        raise RemoteProtocolError("general-block-transfer was not agreed on", where="byte 0")
     raise RemoteProtocolError(f"no APDU has the tag {tag:#04x}", where="byte 0")

@@ -1,4 +1,8 @@
-"""SET (IEC 62056-5-3): requests normal, with first and further data block, with list; their responses."""
+"""SET (IEC 62056-5-3): normal, with list, and either of them in blocks; their responses.
+
+The blocks of a request with list carry the counted sequence of its values. Rule of this file: what is decoded
+fills its APDU, and a list has as many values as attributes.
+"""
 
 from __future__ import annotations
 
@@ -81,8 +85,26 @@ class SetRequestList:
         parts = [bytes((SET_REQUEST, 4, self.invoke)), encode_length(len(self.attributes))]
         for attribute, selector in self.attributes:
             parts += (attribute.to_bytes(), _selector_bytes(selector))
-        parts.append(encode_length(len(self.values)))
-        parts += map(encode, self.values)
+        parts.append(encode_values(self.values))
+        return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SetRequestListFirst:
+    """SET-Request-With-List-And-First-Datablock: attributes, and the first piece of the encoded values."""
+
+    invoke: int
+    attributes: tuple[tuple[Attribute, Selector | None], ...]
+    last: bool
+    block: int
+    data: bytes
+
+    def to_bytes(self) -> bytes:
+        """The APDU."""
+        parts = [bytes((SET_REQUEST, 5, self.invoke)), encode_length(len(self.attributes))]
+        for attribute, selector in self.attributes:
+            parts += (attribute.to_bytes(), _selector_bytes(selector))
+        parts.append(_block_bytes(self.last, self.block, self.data))
         return b"".join(parts)
 
 
@@ -124,6 +146,20 @@ class SetResponseLast:
 
 
 @dataclass(frozen=True, slots=True)
+class SetResponseLastList:
+    """SET-Response-Last-Datablock-With-List: the last block received, and the results."""
+
+    invoke: int
+    results: tuple[AccessResult, ...]
+    block: int
+
+    def to_bytes(self) -> bytes:
+        """The APDU."""
+        head = bytes((SET_RESPONSE, 4, self.invoke)) + encode_length(len(self.results))
+        return head + bytes(self.results) + self.block.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
 class SetResponseList:
     """SET-Response-With-List."""
 
@@ -135,8 +171,18 @@ class SetResponseList:
         return bytes((SET_RESPONSE, 5, self.invoke)) + encode_length(len(self.results)) + bytes(self.results)
 
 
-SetRequests = SetRequest | SetRequestFirst | SetRequestBlock | SetRequestList
-SetResponses = SetResponse | SetResponseBlock | SetResponseLast | SetResponseList
+SetRequests = SetRequest | SetRequestFirst | SetRequestBlock | SetRequestList | SetRequestListFirst
+SetResponses = SetResponse | SetResponseBlock | SetResponseLast | SetResponseLastList | SetResponseList
+
+
+def encode_values(values: tuple[Data, ...]) -> bytes:
+    """The counted sequence of values, as it also travels in blocks."""
+    return encode_length(len(values)) + b"".join(map(encode, values))
+
+
+def read_values(reader: Reader) -> tuple[Data, ...]:
+    """The counted sequence of values at the reader's position."""
+    return tuple(_value(reader) for _ in range(reader.count()))
 
 
 def read_request(reader: Reader) -> SetRequests:
@@ -153,13 +199,14 @@ def read_request(reader: Reader) -> SetRequests:
         case 3:
             request = SetRequestBlock(invoke, *_block(reader))
         case 4:
-            attributes = tuple((Attribute.read(reader), _selector(reader)) for _ in range(reader.count()))
-            values = tuple(_value(reader) for _ in range(reader.count()))
-            if not attributes or len(attributes) != len(values):
+            attributes, values = _attributes(reader), read_values(reader)
+            if len(attributes) != len(values):
                 raise RemoteProtocolError(f"{len(values)} values for {len(attributes)} attributes")
             request = SetRequestList(invoke, attributes, values)
+        case 5:
+            request = SetRequestListFirst(invoke, _attributes(reader), *_block(reader))
         case _:
-            raise RemoteProtocolError(f"SET request of kind {kind}", where="byte 1", expected="1 .. 4")
+            raise RemoteProtocolError(f"SET request of kind {kind}", where="byte 1", expected="1 .. 5")
     reader.end()
     return request
 
@@ -175,13 +222,25 @@ def read_response(reader: Reader) -> SetResponses:
             response = SetResponseBlock(invoke, reader.u32())
         case 3:
             response = SetResponseLast(invoke, AccessResult.received(reader.u8()), reader.u32())
+        case 4:
+            response = SetResponseLastList(invoke, _results(reader), reader.u32())
         case 5:
-            results = tuple(AccessResult.received(code) for code in reader.take(reader.count()))
-            response = SetResponseList(invoke, results)
+            response = SetResponseList(invoke, _results(reader))
         case _:
-            raise RemoteProtocolError(f"SET response of kind {kind}", where="byte 1", expected="1, 2, 3 or 5")
+            raise RemoteProtocolError(f"SET response of kind {kind}", where="byte 1", expected="1 .. 5")
     reader.end()
     return response
+
+
+def _attributes(reader: Reader) -> tuple[tuple[Attribute, Selector | None], ...]:
+    attributes = tuple((Attribute.read(reader), _selector(reader)) for _ in range(reader.count()))
+    if not attributes:
+        raise RemoteProtocolError("SET with an empty list")
+    return attributes
+
+
+def _results(reader: Reader) -> tuple[AccessResult, ...]:
+    return tuple(AccessResult.received(code) for code in reader.take(reader.count()))
 
 
 def _selector_bytes(selector: Selector | None) -> bytes:

@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from openami.protocols.dlms.apdu_block_transfer import MAX_WINDOW
 from openami.protocols.dlms.interface_classes.interface_object import Access
+from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MIN_PDU
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
 
 PUBLIC_CLIENT = 16
@@ -54,6 +57,15 @@ class AssociationPolicy:
         The objects that the client sees; None for all.
     protection:
         Protection that each of its requests must have at least; `Protection.NONE` for a plain association.
+    max_pdu:
+        Largest APDU that the server takes from it.
+    window:
+        Blocks of a general-block-transfer that the server takes at once.
+
+    Raises
+    ------
+    LocalProtocolError
+        A size or window that the protocol does not have.
     """
 
     client: int
@@ -62,6 +74,15 @@ class AssociationPolicy:
     ceiling: Access = Access.READ_WRITE
     objects: frozenset[ObisCode] | None = None
     protection: Protection = Protection.NONE
+    max_pdu: int = MAX_PDU
+    window: int = DEFAULT_WINDOW
+
+    def __post_init__(self) -> None:
+        if not MIN_PDU <= self.max_pdu <= MAX_PDU or not 1 <= self.window <= MAX_WINDOW:
+            raise LocalProtocolError(
+                f"a policy with PDUs of {self.max_pdu} octets and a window of {self.window}",
+                expected=f"{MIN_PDU} .. {MAX_PDU} octets, 1 .. {MAX_WINDOW} blocks",
+            )
 
     def sees(self, logical_name: ObisCode) -> bool:
         """True where the client may know of the object."""

@@ -19,9 +19,10 @@ request. Everything else raises `RemoteProtocolError` and breaks the association
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
+from openami.protocols.dlms import client_access, client_action, client_get, client_set
 from openami.protocols.dlms.acse import (
     AARE,
     AARQ,
@@ -35,43 +36,34 @@ from openami.protocols.dlms.acse import (
     ReleaseResponse,
 )
 from openami.protocols.dlms.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdu_access import (
+    LONG_INVOKE_MASK,
+    AccessItem,
+    AccessResponse,
+    LongInvoke,
+)
 from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
-from openami.protocols.dlms.apdu_get import (
-    GetRequest,
-    GetRequestList,
-    GetRequestNext,
-    GetResponse,
-    GetResponseBlock,
-    GetResponseList,
-    read_results,
-)
+from openami.protocols.dlms.apdu_block_transfer import TransferBlock
 from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
-from openami.protocols.dlms.apdu_set import (
-    SetRequest,
-    SetRequestBlock,
-    SetRequestFirst,
-    SetResponse,
-    SetResponseBlock,
-    SetResponseLast,
-)
 from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT, Mechanism
 from openami.protocols.dlms.association_state import Event, State, following
-from openami.protocols.dlms.axdr import Data, Plain, Tag, decode_plain, encode
+from openami.protocols.dlms.axdr import Data, Plain, Tag, decode_plain
+from openami.protocols.dlms.block_transfer import BlockTransfer
 from openami.protocols.dlms.channel import Channel
 from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
 from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher
+from openami.protocols.dlms.client_exchange import Operation, expected
 from openami.protocols.dlms.client_security import ClientSecurity, recover_counter
 from openami.protocols.dlms.descriptors import Attribute, Method, Selector
 from openami.protocols.dlms.high_level_security import Exchange, Prover, new_challenge
 from openami.protocols.dlms.initiate import (
-    SUPPORTED,
+    PROPOSED,
     ConfirmedServiceError,
     Conformance,
     InitiateRequest,
     InitiateResponse,
 )
-from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED
-from openami.protocols.dlms.octets import Reader
+from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MAX_REASSEMBLED
 from openami.protocols.dlms.results import (
     AccessError,
     AccessResult,
@@ -88,18 +80,15 @@ from openami.quantities.errors import LocalProtocolError, ProtectionError, Remot
 from openami.quantities.obis import ObisCode
 from openami.security.secret import Secret
 
+__all__ = ["Association", "Operation", "management_association"]
+
 T = TypeVar("T")
-A = TypeVar("A")
-Operation: TypeAlias = Generator[bytes, bytes, T]
-"""Yields bytes to send (``b""``: only needs more), is sent bytes received, returns its result."""
 
 REPLY_TO_CHALLENGE = Method(15, ObisCode(0, 0, 40, 0, 0), 1)
 """reply_to_HLS_authentication of the current association."""
 
 _NEVER_CIPHERED = frozenset((AARQ, AARE, RLRQ, RLRE, EXCEPTION_RESPONSE))
 _INVOKE = 0xC0  # high priority, confirmed
-_SET_HEADER = 32
-"""Octets of a SET request besides its data, at most (no selector in blocks)."""
 
 
 class Association:
@@ -120,11 +109,13 @@ class Association:
     max_reassembled:
         Largest answer put together from blocks.
     conformance:
-        Services proposed.
+        Services proposed; `PROPOSED_FOR_WINDOWS` has long APDUs streamed in general blocks.
     channel:
         Framing; None for the TCP wrapper between the two wPorts.
     security:
         Low or high level security and ciphering; it takes the place of ``password``.
+    window:
+        Blocks of a general-block-transfer taken at once, 1 .. 63.
     """
 
     def __init__(
@@ -135,9 +126,10 @@ class Association:
         *,
         max_pdu: int = MAX_PDU,
         max_reassembled: int = MAX_REASSEMBLED,
-        conformance: Conformance = SUPPORTED,
+        conformance: Conformance = PROPOSED,
         channel: Channel | None = None,
         security: ClientSecurity | None = None,
+        window: int = DEFAULT_WINDOW,
     ) -> None:
         if not 0 <= max_pdu <= MAX_PDU:
             raise LocalProtocolError(f"a PDU size of {max_pdu}", expected=f"0 .. {MAX_PDU}")
@@ -146,7 +138,9 @@ class Association:
         self._max_pdu = max_pdu
         self._max_reassembled = max_reassembled
         self._proposed = conformance
-        self._invoke = 0
+        self._invoke = self._long_invoke = 0
+        self._window = window
+        self._transfer: BlockTransfer | None = None
         self._state = State.IDLE
         self._conformance = Conformance(0)
         self._server_max_pdu = MAX_PDU
@@ -183,7 +177,12 @@ class Association:
         return taken
 
     def asked_again(self) -> bytes:
-        """Bytes to send where a request was not answered: the same, under a counter of its own."""
+        """Bytes to send where a request was not answered: the same, under a counter of its own.
+
+        Inside a general-block-transfer they are what we said last: blocks, or what we have of the answer.
+        """
+        if self._transfer is not None:
+            return self._framed(self._transfer.repeated())
         return self._channel.outgoing(self._protected(self._asked))
 
     # --- operations -----------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ class Association:
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
             self._happen(Event.REJECTED)
             raise ServiceRefusedError(f"association refused: {answer}", service=_service_error(answer))
-        answer = _expected(answer, AssociationResponse)
+        answer = expected(answer, AssociationResponse)
         if answer.result is not AssociationResult.ACCEPTED:
             self._happen(Event.REJECTED)
             raise AssociationError(answer.result, answer.diagnostic)
@@ -279,11 +278,11 @@ class Association:
     def _prove(self, prover: Prover, exchange: Exchange) -> Operation[None]:
         """Answer the meter's challenge, and hear its answer to ours."""
         proof = Data(Tag.OCTET_STRING, prover.prove(exchange))
-        request = ActionRequest(self._next_invoke(), REPLY_TO_CHALLENGE, proof)
+        request = ActionRequest(self.next_invoke(), REPLY_TO_CHALLENGE, proof)
         answer = yield from self._exchange(request.to_bytes())
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
             raise AssociationError(AssociationResult.REJECTED_PERMANENT, Diagnostic.AUTHENTICATION_FAILURE)
-        answer = _expected(answer, ActionResponse)
+        answer = expected(answer, ActionResponse)
         if answer.result is not AccessResult.SUCCESS or not isinstance(answer.returned, bytes):
             raise AssociationError(AssociationResult.REJECTED_PERMANENT, Diagnostic.AUTHENTICATION_FAILURE)
         returned = decode_plain(answer.returned)
@@ -297,7 +296,7 @@ class Association:
         with _Breaking(self):
             answer = yield from self._exchange(ReleaseRequest().to_bytes())
             if not isinstance(answer, ExceptionResponse):
-                _expected(answer, ReleaseResponse)
+                expected(answer, ReleaseResponse)
             self._happen(Event.RELEASED)
             if self._cipher is not None:
                 self._cipher.received.persist()
@@ -314,12 +313,11 @@ class Association:
         RemoteProtocolError
             The server broke the protocol.
         """
-        encoded = yield from self._get(attribute, selector)
-        return self._decoded(encoded)
+        return (yield from self._operate(self._get_plain(attribute, selector)))
 
     def get_encoded(self, attribute: Attribute, selector: Selector | None = None) -> Operation[bytes]:
         """Encoded value of an attribute, for `profile_buffer.ProfileDecoder`; raises as `get`."""
-        return (yield from self._get(attribute, selector))
+        return (yield from self._operate(client_get.get(self, attribute, selector)))
 
     def get_with_list(
         self, attributes: Sequence[Attribute | tuple[Attribute, Selector]]
@@ -328,94 +326,170 @@ class Association:
 
         Raises as `get`.
         """
-        if not attributes:
-            raise LocalProtocolError("an empty list of attributes")
-        named = tuple(item if isinstance(item, tuple) else (item, None) for item in attributes)
-        self._happen(Event.REQUEST)
-        with _Breaking(self):
-            invoke = self._next_invoke()
-            answer = yield from self._request(GetRequestList(invoke, named).to_bytes(), invoke)
-            if isinstance(answer, GetResponseBlock):
-                reader = Reader((yield from self._blocks(answer, invoke)))
-                results = read_results(reader)
-                reader.end()
-            elif isinstance(answer, GetResponse) and isinstance(answer.data, AccessResult):
-                results = (answer.data,) * len(named)
-            else:
-                results = _expected(answer, GetResponseList).results
-            if len(results) != len(named):
-                raise RemoteProtocolError(f"{len(results)} results for {len(named)} attributes")
-            values: list[Plain | AccessError] = [
-                AccessError(result, where=str(attribute))
-                if isinstance(result, AccessResult)
-                else decode_plain(result)
-                for result, (attribute, _) in zip(results, named, strict=True)
-            ]
-            self._happen(Event.ANSWERED)
-        return values
+        return (yield from self._operate(client_get.get_with_list(self, attributes)))
 
     def set(self, attribute: Attribute, value: Data) -> Operation[None]:
         """Set an attribute, in blocks where the value is longer than the server takes; raises as `get`."""
-        encoded = encode(value)
-        self._happen(Event.REQUEST)
-        with _Breaking(self):
-            invoke = self._next_invoke()
-            if len(encoded) + _SET_HEADER <= self._largest_request:
-                request = SetRequest(invoke, attribute, value).to_bytes()
-                answer = _expected((yield from self._request(request, invoke)), SetResponse)
-                result = answer.result
-            else:
-                result = yield from self._set_blocks(attribute, encoded, invoke)
-            self._happen(Event.ANSWERED)
-        _accepted(result, attribute)
+        yield from self._operate(client_set.set_one(self, attribute, value))
+
+    def set_with_list(self, values: Sequence[tuple[Attribute, Data]]) -> Operation[list[AccessError | None]]:
+        """Set many attributes in one exchange; for each None, or why it was refused; raises as `get`."""
+        return (yield from self._operate(client_set.set_with_list(self, values)))
 
     def action(self, method: Method, parameter: Data | None = None) -> Operation[Plain]:
         """Run a method; gives what it returns, None where it returns nothing; raises as `get`."""
-        self._happen(Event.REQUEST)
-        with _Breaking(self):
-            invoke = self._next_invoke()
-            request = ActionRequest(invoke, method, parameter).to_bytes()
-            answer = _expected((yield from self._request(request, invoke)), ActionResponse)
-            returned = answer.returned
-            value = decode_plain(returned) if isinstance(returned, bytes) else None
-            self._happen(Event.ANSWERED)
-        _accepted(answer.result, method)
-        if isinstance(returned, AccessResult):
-            _accepted(returned, method)
-        return value
+        return (yield from self._operate(client_action.action(self, method, parameter)))
+
+    def action_with_list(
+        self, calls: Sequence[tuple[Method, Data | None]]
+    ) -> Operation[list[Plain | AccessError]]:
+        """Run many methods in order; what each returns, or why it was refused; raises as `get`."""
+        return (yield from self._operate(client_action.action_with_list(self, calls)))
+
+    def access(
+        self, items: Sequence[AccessItem], options: LongInvoke = client_access.NO_OPTIONS
+    ) -> Operation[list[Plain | AccessError]]:
+        """Read, write and run in one request, in order.
+
+        Parameters
+        ----------
+        items:
+            `AccessGet`, `AccessSet`, `AccessAction`.
+        options:
+            `LongInvoke.BREAK_ON_ERROR`: nothing is done after the first error (what was not done has the
+            result "other reason"). `LongInvoke.SELF_DESCRIPTIVE`: the answer repeats what was asked.
+
+        Returns
+        -------
+        Values read or returned, None for what was written; an `AccessError` in place of each refused.
+
+        Raises
+        ------
+        LocalProtocolError
+            The server did not agree on ACCESS. Else as `get`.
+        """
+        return (yield from self._operate(client_access.access(self, items, options)))
+
+    # --- what the services stand on (`client_exchange.Exchange`) ----------------------------------------
 
     @property
-    def _largest_request(self) -> int:
+    def agreed(self) -> Conformance:
+        """Services agreed on."""
+        return self._conformance
+
+    @property
+    def max_reassembled(self) -> int:
+        """Octets of the longest answer put together from blocks."""
+        return self._max_reassembled
+
+    @property
+    def largest_request(self) -> int:
         """Octets of a request before it is protected."""
-        return self._server_max_pdu - (MAX_OVERHEAD if self._protection else 0)
+        overhead = MAX_OVERHEAD if self._protection else 0
+        if self._in_general_blocks:
+            return self._new_transfer().longest_message() - overhead
+        return self._server_max_pdu - overhead
+
+    def next_invoke(self) -> int:
+        """Invoke id and priority of the next request."""
+        self._invoke = (self._invoke + 1) & 0x0F
+        return _INVOKE | self._invoke
+
+    def next_long_invoke(self) -> int:
+        """Number of the next ACCESS."""
+        self._long_invoke = (self._long_invoke + 1) & LONG_INVOKE_MASK
+        return self._long_invoke
+
+    def request(self, apdu: bytes, invoke: int) -> Operation[Apdu]:
+        """Exchange of a confirmed service: the answer carries the invoke id, or refuses the service."""
+        if len(apdu) > self.largest_request:
+            raise LocalProtocolError(
+                f"a request of {len(apdu)} octets", expected=f"at most {self.largest_request}"
+            )
+        answer = yield from self._exchange(apdu)
+        if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
+            raise InvocationCounterError(answer.invocation_counter)
+        if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
+            raise ServiceRefusedError(str(answer), service=_service_error(answer))
+        found = answer.long_invoke if isinstance(answer, AccessResponse) else getattr(answer, "invoke", None)
+        if found != invoke:
+            raise RemoteProtocolError(
+                f"{type(answer).__name__} with invoke id {found}", expected=f"invoke id {invoke}"
+            )
+        return answer
 
     # --- exchange -------------------------------------------------------------------------------------
 
     def _happen(self, event: Event) -> None:
         self._state = following(self._state, event)
 
-    def _next_invoke(self) -> int:
-        self._invoke = (self._invoke + 1) & 0x0F
-        return _INVOKE | self._invoke
+    def _operate(self, service: Operation[T]) -> Operation[T]:
+        """Run a service; a refusal is an answer, everything else that it raises breaks the association."""
+        self._happen(Event.REQUEST)
+        with _Breaking(self):
+            try:
+                result = yield from service
+            except InvocationCounterError:
+                raise
+            except (AccessError, ServiceRefusedError, LocalProtocolError):
+                self._happen(Event.ANSWERED)
+                raise
+            self._happen(Event.ANSWERED)
+        return result
+
+    def _get_plain(self, attribute: Attribute, selector: Selector | None) -> Operation[Plain]:
+        return decode_plain((yield from client_get.get(self, attribute, selector)))
+
+    @property
+    def _in_general_blocks(self) -> bool:
+        return bool(self._conformance & Conformance.GENERAL_BLOCK_TRANSFER)
+
+    def _new_transfer(self) -> BlockTransfer:
+        return BlockTransfer(self._window, self._server_max_pdu, self._max_reassembled)
+
+    def _framed(self, apdus: list[bytes]) -> bytes:
+        return b"".join(map(self._channel.outgoing, apdus))
 
     def _exchange(self, apdu: bytes) -> Operation[Apdu]:
         """Send an APDU, give the one that answers it; notifications in between are kept apart."""
         self._asked = apdu
-        data = yield self._channel.outgoing(self._protected(apdu))
+        self._transfer = None
+        sealed = self._protected(apdu)
+        if self._in_general_blocks and len(sealed) > self._server_max_pdu:
+            self._transfer = self._new_transfer()
+            outgoing = self._framed(self._transfer.send(sealed))
+        else:
+            outgoing = self._channel.outgoing(sealed)
         answer: Apdu | None = None
         while answer is None:
-            incoming = self._channel.incoming(data)
+            incoming = self._channel.incoming((yield outgoing))
+            outgoing = incoming.outgoing
             for received in incoming.apdus:
                 if answer is not None:
                     raise RemoteProtocolError("a second answer to one request")
                 arrived = decode_apdu(self._verified(received))
+                if isinstance(arrived, TransferBlock):
+                    said, whole = self._heard(arrived)
+                    outgoing += said
+                    if whole is None:
+                        continue
+                    arrived = decode_apdu(self._verified(whole))
                 if isinstance(arrived, DataNotification | EventNotification):
                     self._notifications.append(arrived)
                 else:
                     answer = arrived
-            if answer is None:
-                data = yield incoming.outgoing
+        self._transfer = None
         return answer
+
+    def _heard(self, block: TransferBlock) -> tuple[bytes, bytes | None]:
+        """Take a block of an answer: bytes to send, and the answer where it is whole."""
+        if not self._in_general_blocks:
+            raise RemoteProtocolError("a general-block-transfer that was not agreed on")
+        if self._transfer is None:
+            self._transfer = self._new_transfer()
+            self._transfer.said_plain()
+        step = self._transfer.receive(block)
+        return self._framed(step.apdus), step.message
 
     def _protected(self, apdu: bytes) -> bytes:
         """An APDU as the association protects it; AARQ and RLRQ go plain."""
@@ -438,101 +512,6 @@ class Association:
                 f"an unprotected APDU {received[0]:#04x}", expected="an APDU protected as agreed"
             )
         return received
-
-    def _request(self, apdu: bytes, invoke: int) -> Operation[Apdu]:
-        """Exchange of a confirmed service: the answer carries the invoke id, or refuses the service."""
-        if len(apdu) > self._largest_request:
-            self._happen(Event.ANSWERED)
-            raise LocalProtocolError(
-                f"a request of {len(apdu)} octets", expected=f"at most {self._largest_request}"
-            )
-        answer = yield from self._exchange(apdu)
-        if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
-            raise InvocationCounterError(answer.invocation_counter)
-        if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
-            self._happen(Event.ANSWERED)
-            raise ServiceRefusedError(str(answer), service=_service_error(answer))
-        found = getattr(answer, "invoke", None)
-        if found != invoke:
-            raise RemoteProtocolError(
-                f"{type(answer).__name__} with invoke id {found}", expected=f"invoke id {invoke}"
-            )
-        return answer
-
-    def _get(self, attribute: Attribute, selector: Selector | None) -> Operation[bytes]:
-        self._happen(Event.REQUEST)
-        with _Breaking(self):
-            invoke = self._next_invoke()
-            answer = yield from self._request(GetRequest(invoke, attribute, selector).to_bytes(), invoke)
-            data: bytes | AccessResult
-            if isinstance(answer, GetResponseBlock):
-                data = yield from self._blocks(answer, invoke)
-            else:
-                data = _expected(answer, GetResponse).data
-            self._happen(Event.ANSWERED)
-        if isinstance(data, AccessResult):
-            if data is AccessResult.SUCCESS:
-                raise self._broken("success without data")
-            raise AccessError(data, where=str(attribute))
-        return data
-
-    def _blocks(self, first: GetResponseBlock, invoke: int) -> Operation[bytes]:
-        """Put the blocks of an answer together."""
-        pieces = bytearray()
-        answer, number = first, 1
-        while True:
-            if isinstance(answer.data, AccessResult):
-                self._happen(Event.ANSWERED)
-                raise AccessError(answer.data, where=f"block {number}")
-            if answer.block != number:
-                raise RemoteProtocolError(f"block {answer.block}", expected=f"block {number}")
-            pieces += answer.data
-            if len(pieces) > self._max_reassembled:
-                raise RemoteProtocolError(
-                    "the answer grows too long", expected=f"at most {self._max_reassembled} octets"
-                )
-            if answer.last:
-                return bytes(pieces)
-            if not answer.data:
-                raise RemoteProtocolError(f"block {number} is empty and not the last")
-            request = GetRequestNext(invoke, number).to_bytes()
-            answer = _expected((yield from self._request(request, invoke)), GetResponseBlock)
-            number += 1
-
-    def _set_blocks(self, attribute: Attribute, encoded: bytes, invoke: int) -> Operation[AccessResult]:
-        if not self._conformance & Conformance.BLOCK_TRANSFER_SET:
-            self._happen(Event.ANSWERED)
-            raise LocalProtocolError(
-                f"a value of {len(encoded)} octets", expected=f"at most {self._largest_request - _SET_HEADER}"
-            )
-        size = self._largest_request - _SET_HEADER
-        if size <= 0:
-            raise RemoteProtocolError(f"a server that takes {self._server_max_pdu} octets")
-        pieces = [encoded[start : start + size] for start in range(0, len(encoded), size)]
-        for number, piece in enumerate(pieces, 1):
-            last = number == len(pieces)
-            request = (
-                SetRequestFirst(invoke, attribute, last, number, piece)
-                if number == 1
-                else SetRequestBlock(invoke, last, number, piece)
-            )
-            answer = yield from self._request(request.to_bytes(), invoke)
-            if isinstance(answer, SetResponseLast):
-                return answer.result
-            if _expected(answer, SetResponseBlock).block != number:
-                raise RemoteProtocolError("acknowledgement of another block", expected=f"block {number}")
-        raise RemoteProtocolError("the last block was acknowledged without a result")
-
-    def _decoded(self, encoded: bytes) -> Plain:
-        try:
-            return decode_plain(encoded)
-        except RemoteProtocolError:
-            self._happen(Event.BREAK)
-            raise
-
-    def _broken(self, what: str) -> RemoteProtocolError:
-        self._happen(Event.BREAK)
-        return RemoteProtocolError(what)
 
     def break_off(self) -> None:
         """The transport was lost or an operation given up: the association cannot be used any more."""
@@ -560,17 +539,6 @@ class _Breaking:
 
 def _service_error(answer: ExceptionResponse | ConfirmedServiceError) -> ServiceError | None:
     return answer.service if isinstance(answer, ExceptionResponse) else None
-
-
-def _expected(answer: Apdu, kind: type[A]) -> A:
-    if not isinstance(answer, kind):
-        raise RemoteProtocolError(f"{type(answer).__name__} as answer", expected=kind.__name__)
-    return answer
-
-
-def _accepted(result: AccessResult, named: Attribute | Method) -> None:
-    if result is not AccessResult.SUCCESS:
-        raise AccessError(result, where=str(named))
 
 
 def management_association(server: int, password: bytes, *, max_pdu: int = MAX_PDU) -> Association:

@@ -48,16 +48,33 @@ class Conformance(IntFlag):
 
 
 SUPPORTED = (
-    Conformance.PRIORITY_MANAGEMENT
+    Conformance.GENERAL_PROTECTION
+    | Conformance.GENERAL_BLOCK_TRANSFER
+    | Conformance.PRIORITY_MANAGEMENT
     | Conformance.BLOCK_TRANSFER_GET
     | Conformance.BLOCK_TRANSFER_SET
+    | Conformance.BLOCK_TRANSFER_ACTION
     | Conformance.MULTIPLE_REFERENCES
+    | Conformance.DATA_NOTIFICATION
+    | Conformance.ACCESS
     | Conformance.GET
     | Conformance.SET
     | Conformance.SELECTIVE_ACCESS
+    | Conformance.EVENT_NOTIFICATION
     | Conformance.ACTION
 )
 """What this implementation has, in both roles."""
+
+BLOCKS_OF_SERVICES = (
+    Conformance.BLOCK_TRANSFER_GET | Conformance.BLOCK_TRANSFER_SET | Conformance.BLOCK_TRANSFER_ACTION
+)
+
+PROPOSED = SUPPORTED & ~Conformance.GENERAL_BLOCK_TRANSFER
+"""What a client proposes unless told otherwise: the blocks of the services are what all meters in the field
+have in common."""
+
+PROPOSED_FOR_WINDOWS = SUPPORTED & ~BLOCKS_OF_SERVICES
+"""What a client proposes that wants long APDUs streamed in windows: general-block-transfer and no other."""
 
 
 def _conformance_bytes(conformance: int) -> bytes:
@@ -167,11 +184,46 @@ class InitiateResponse:
         return response
 
 
-_SERVICES = {1: "initiate", 5: "read", 6: "write"}
-_CATEGORIES = {
-    0: "application-reference", 1: "hardware-resource", 2: "vde-state-error", 3: "service",
-    4: "definition", 5: "access", 6: "initiate", 7: "load-data-set", 9: "task", 10: "other",
+_SERVICES = {
+    1: "initiate", 2: "get-status", 3: "get-name-list", 4: "get-variable-attribute", 5: "read", 6: "write",
+    7: "get-data-set-attribute", 8: "get-ti-attribute", 9: "change-scope", 10: "start", 11: "stop",
+    12: "resume", 13: "make-usable", 14: "initiate-load", 15: "load-segment", 16: "terminate-load",
+    17: "initiate-upload", 18: "upload-segment", 19: "terminate-upload",
 }  # fmt: skip
+_CATEGORIES: dict[int, tuple[str, tuple[str, ...]]] = {
+    0: ("application-reference", (
+        "other", "time elapsed", "application unreachable", "application reference invalid",
+        "application context unsupported", "provider communication error", "deciphering error",
+    )),
+    1: ("hardware-resource", (
+        "other", "memory unavailable", "processor resource unavailable", "mass storage unavailable",
+        "other resource unavailable",
+    )),
+    2: ("vde-state-error", (
+        "other", "no DLMS context", "loading data set", "status nochange", "status inoperable",
+    )),
+    3: ("service", ("other", "PDU size", "service unsupported")),
+    4: ("definition", (
+        "other", "object undefined", "object class inconsistent", "object attribute inconsistent",
+    )),
+    5: ("access", (
+        "other", "scope of access violated", "object access violated", "hardware fault",
+        "object unavailable",
+    )),
+    6: ("initiate", (
+        "other", "DLMS version too low", "incompatible conformance", "PDU size too short",
+        "refused by the VDE handler",
+    )),
+    7: ("load-data-set", (
+        "other", "primitive out of sequence", "not loadable", "data set size too large",
+        "not awaited segment", "interpretation failure", "storage failure", "data set not ready",
+    )),
+    8: ("change-scope", ()),
+    9: ("task", ("other", "no remote control", "TI stopped", "TI running", "TI unusable")),
+    10: ("other", ("other",)),
+}  # fmt: skip
+"""Choices of ``ServiceError`` and the names of their values (IEC 61334-4-41 annex A, recalled)."""
+
 INITIATE_CATEGORY = 6
 VERSION_TOO_LOW = 1
 PDU_TOO_SHORT = 3
@@ -202,7 +254,9 @@ class ConfirmedServiceError:
 
     def __str__(self) -> str:
         service = _SERVICES.get(self.service, str(self.service))
-        return f"{service}: {_CATEGORIES.get(self.category, str(self.category))} error {self.code}"
+        category, codes = _CATEGORIES.get(self.category, (str(self.category), ()))
+        named = f" ({codes[self.code]})" if self.code < len(codes) else ""
+        return f"{service}: {category} error {self.code}{named}"
 
 
 def _expect(reader: Reader, tag: int, name: str) -> None:

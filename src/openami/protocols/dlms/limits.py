@@ -25,5 +25,11 @@ MAX_PDU = 65_535
 MIN_PDU = 32
 """Smallest receive size we serve: a data block needs 12 octets of header."""
 
+DEFAULT_WINDOW = 16
+"""Blocks of a general-block-transfer taken at once, unless told otherwise; at most 63 can be said."""
+
+MAX_REQUEST = MAX_SET_VALUE + 65_536
+"""Octets of one request after general-block-transfer: a value as long as any that is set, or a long list."""
+
 MAX_ACSE_FIELD = 1024
 """Octets of one field of an ACSE APDU; names, secrets and user information are far shorter."""

@@ -16,8 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openami.protocols.dlms.acse import (
+    AARE,
+    AARQ,
     CONTEXT_LN,
     CONTEXT_LN_CIPHERED,
+    RLRE,
+    RLRQ,
     AssociationRequest,
     AssociationResponse,
     ReleaseRequest,
@@ -25,8 +29,10 @@ from openami.protocols.dlms.acse import (
 )
 from openami.protocols.dlms.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
 from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
+from openami.protocols.dlms.apdu_block_transfer import GENERAL_BLOCK_TRANSFER, read_block
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
 from openami.protocols.dlms.axdr import Data, Tag, encode
+from openami.protocols.dlms.block_transfer import ABORT, BlockTransfer
 from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
 from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher, CounterUsedError
 from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
@@ -44,12 +50,14 @@ from openami.protocols.dlms.initiate import (
     SUPPORTED,
     VERSION_TOO_LOW,
     ConfirmedServiceError,
+    Conformance,
     InitiateRequest,
     InitiateResponse,
 )
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
-from openami.protocols.dlms.limits import MAX_PDU, MIN_PDU
+from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST, MIN_PDU
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
+from openami.protocols.dlms.octets import Reader
 from openami.protocols.dlms.results import (
     AccessResult,
     AssociationResult,
@@ -58,13 +66,15 @@ from openami.protocols.dlms.results import (
     StateError,
 )
 from openami.protocols.dlms.security_control import Protection
-from openami.protocols.dlms.server_services import UNKNOWN_SERVICE, ServerServices
+from openami.protocols.dlms.server_services import NOT_AGREED, TOO_LONG, UNKNOWN_SERVICE, ServerServices
 from openami.quantities.errors import OpenAmiError, ProtectionError, RemoteProtocolError, SecurityError
 from openami.security.meter_keys import SYSTEM_TITLE_OCTETS
 from openami.security.secret import Secret
 
 NOT_ASSOCIATED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
 NOT_DECIPHERED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
+_ACSE = frozenset((AARQ, AARE, RLRQ, RLRE))
+_BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
 _ASSOCIATION_CLASS = 15
 _REPLY_TO_CHALLENGE = 1
 
@@ -91,7 +101,10 @@ class ServerAssociation:
         wPorts.
     """
 
-    __slots__ = ("_challenged", "_cipher", "_client", "_device", "_policy", "_server", "_services")
+    __slots__ = (
+        "_challenged", "_cipher", "_client", "_context", "_device", "_policy", "_server", "_services",
+        "_transfer",
+    )  # fmt: skip
 
     def __init__(self, device: LogicalDevice | None, client: int, server: int) -> None:
         self._device = device
@@ -101,6 +114,8 @@ class ServerAssociation:
         self._challenged: _Challenged | None = None
         self._cipher: Cipher | None = None
         self._policy: AssociationPolicy | None = None
+        self._context: AssociationContext | None = None
+        self._transfer: BlockTransfer | None = None
 
     @property
     def associated(self) -> bool:
@@ -110,10 +125,12 @@ class ServerAssociation:
     @property
     def kept_octets(self) -> int:
         """Octets of long values under way, in either direction."""
-        return 0 if self._services is None else self._services.kept_octets
+        blocks = 0 if self._transfer is None else self._transfer.kept_octets
+        return blocks + (0 if self._services is None else self._services.kept_octets)
 
     def forget_long_values(self) -> None:
         """Give up the block transfers under way; the client is told when it asks for the next block."""
+        self._transfer = None
         if self._services is not None:
             self._services.forget_long_values()
 
@@ -125,12 +142,60 @@ class ServerAssociation:
         unconfirmed request.
         """
         try:
-            return [self._answer(apdu)]
+            if apdu[:1] == _BLOCK:
+                return self._answer_block(apdu)
+            self._transfer = None
+            if self._policy is not None and len(apdu) > self._policy.max_pdu and apdu[0] not in _ACSE:
+                return [TOO_LONG.to_bytes()]
+            answer = self._answer(apdu)
+            if answer is None:
+                return []
+            if self._context is None or len(answer) <= self._context.max_send or not self._agreed_on_blocks:
+                return [answer]
+            self._transfer = transfer = self._new_transfer(self._context)
+            transfer.heard_plain()
+            return transfer.send(answer)
         except SecurityError:  # our own counters are used up: nothing can be protected any more
             self._leave()
             return [NOT_ASSOCIATED.to_bytes()]
 
-    def _answer(self, apdu: bytes) -> bytes:
+    # --- general-block-transfer -----------------------------------------------------------------------
+
+    @property
+    def _agreed_on_blocks(self) -> bool:
+        agreed = 0 if self._context is None else self._context.conformance
+        return self._services is not None and bool(agreed & Conformance.GENERAL_BLOCK_TRANSFER)
+
+    def _new_transfer(self, context: AssociationContext) -> BlockTransfer:
+        window = DEFAULT_WINDOW if self._policy is None else self._policy.window
+        return BlockTransfer(window, context.max_send, MAX_REQUEST)
+
+    def _answer_block(self, apdu: bytes) -> list[bytes]:
+        """The turn that a block leads to; a transfer that goes wrong is aborted, the association stays."""
+        context, transfer = self._context, self._transfer
+        if context is None or not self._agreed_on_blocks:
+            return [(NOT_AGREED if self.associated else NOT_ASSOCIATED).to_bytes()]
+        try:
+            block = read_block(Reader(apdu, 1))
+            if transfer is None or transfer.begins_anew(block):
+                if block.number != 1 or not block.data:
+                    return [] if block == ABORT else [ABORT.to_bytes()]
+                self._transfer = transfer = self._new_transfer(context)
+            step = transfer.receive(block)
+        except RemoteProtocolError:
+            self._transfer = None
+            return [ABORT.to_bytes()]
+        if step.message is None:
+            return step.apdus
+        if step.message[0] in _ACSE:
+            answer: bytes | None = UNKNOWN_SERVICE.to_bytes()
+        else:
+            answer = self._answer(step.message)
+        return [] if answer is None else transfer.send(answer)
+
+    # --- one APDU -------------------------------------------------------------------------------------
+
+    def _answer(self, apdu: bytes) -> bytes | None:
         if apdu and apdu[0] in CIPHERED_TAGS:
             return self._answer_ciphered(apdu)
         try:
@@ -147,7 +212,7 @@ class ServerAssociation:
             return NOT_ASSOCIATED.to_bytes()
         return self._serve(request)
 
-    def _answer_ciphered(self, apdu: bytes) -> bytes:
+    def _answer_ciphered(self, apdu: bytes) -> bytes | None:
         cipher, policy = self._cipher, self._policy
         if cipher is None or policy is None:
             return NOT_ASSOCIATED.to_bytes()
@@ -163,12 +228,12 @@ class ServerAssociation:
         except RemoteProtocolError:
             return UNKNOWN_SERVICE.to_bytes()
         answer = self._serve(request)
-        if answer[0] == EXCEPTION_RESPONSE:
+        if answer is None or answer[0] == EXCEPTION_RESPONSE:
             return answer
         protection = (opened.header.level | policy.protection) & ~Protection.BROADCAST
         return cipher.seal(answer, protection, opened.form)
 
-    def _serve(self, request: Apdu) -> bytes:
+    def _serve(self, request: Apdu) -> bytes | None:
         if self._challenged is not None:
             return self._hear_proof(self._challenged, request)
         if self._services is None:
@@ -181,6 +246,7 @@ class ServerAssociation:
         if self._cipher is not None:
             self._cipher.received.persist()
         self._services = self._challenged = self._cipher = self._policy = None
+        self._context = self._transfer = None
 
     def _associate(self, request: AssociationRequest) -> bytes:
         self._leave()
@@ -225,9 +291,10 @@ class ServerAssociation:
             return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
         agreed = proposed.conformance & SUPPORTED
         max_send = proposed.max_pdu or MAX_PDU
-        context = AssociationContext(self._client, self._server, int(agreed), MAX_PDU, max_send)
-        services = ServerServices(self._device, policy, context, max_send - overhead)
-        response = InitiateResponse(agreed, MAX_PDU).to_bytes()
+        context = AssociationContext(self._client, self._server, int(agreed), policy.max_pdu, max_send)
+        blocks = min(MAX_REASSEMBLED, BlockTransfer(1, max_send, MAX_REQUEST).longest_message() // 2)
+        services = ServerServices(self._device, policy, context, max_send - overhead, blocks - overhead)
+        response = InitiateResponse(agreed, policy.max_pdu).to_bytes()
         if cipher is not None and protection:
             response = cipher.seal(response, protection, Form.GLOBAL)
         challenge = None
@@ -241,7 +308,7 @@ class ServerAssociation:
             self._challenged = _Challenged(services, prover, exchange)
         else:
             self._services = services
-        self._policy, self._cipher = policy, cipher
+        self._policy, self._cipher, self._context = policy, cipher, context
         return AssociationResponse(
             AssociationResult.ACCEPTED,
             Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,
