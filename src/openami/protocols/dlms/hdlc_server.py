@@ -27,7 +27,8 @@ from openami.quantities.errors import RemoteProtocolError
 MAX_LINKS: Final = 256
 """Links of one line; the oldest is forgotten, and its client hears DM when it goes on."""
 
-_COMMANDS = (FrameKind.SNRM, FrameKind.DISC, FrameKind.I, FrameKind.RR, FrameKind.RNR, FrameKind.UNKNOWN)
+_BOTH_WAYS = (FrameKind.I, FrameKind.RR, FrameKind.RNR)
+_COMMANDS = (FrameKind.SNRM, FrameKind.DISC, FrameKind.UNKNOWN, *_BOTH_WAYS)
 
 
 @dataclass(slots=True)
@@ -156,10 +157,12 @@ class HdlcServerSession:
         called = frame.destination
         if self._station is not None and called.lower is not None and called.lower != self._station:
             return False
-        if (frame.source, called) in self._conversations and (
-            called,
-            frame.source,
-        ) not in self._conversations:
+        known = self._conversations
+        if (
+            frame.kind in _BOTH_WAYS
+            and (frame.source, called) in known
+            and (called, frame.source) not in known
+        ):
             return False
         return self._devices.get(called.upper) is not None
 
