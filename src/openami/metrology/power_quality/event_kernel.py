@@ -101,9 +101,11 @@ def find_events(
         channels[channel, LATEST] = value
         reference = channels[channel, SLIDING]
         for kind in range(3):
-            written = _threshold(
-                kind, channel, index, start, value, reference, configuration, channels, kinds, rows, written
-            )
+            if kinds[kind, ON] > 0.0 or _out(kind, value, reference, configuration):
+                written = _threshold(
+                    kind, channel, index, start, value, reference, configuration, channels, kinds, rows,
+                    written,
+                )  # fmt: skip
         written = _rapid_change(
             channel, index, start, value, reference, configuration, channels, rings, kinds, rows, written
         )
@@ -214,12 +216,10 @@ def _threshold(
     rows: F64,
     written: int,
 ) -> int:  # pragma: no cover - compiled
-    """Dip, swell and interruption on one more value of one channel."""
+    """Dip, swell or interruption that is on, or whose threshold one more value of one channel crosses."""
     phases = channels.shape[0]
     state = kinds[kind]
     if state[ON] == 0.0:
-        if not _out(kind, value, reference, configuration):
-            return written
         if kind == INTERRUPTION:
             for c in range(phases):
                 if not _out(kind, channels[c, LATEST], channels[c, SLIDING], configuration):

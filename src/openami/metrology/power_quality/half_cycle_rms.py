@@ -275,8 +275,10 @@ def _mean_square(
     end = begin + period
     low = int(np.ceil(begin))
     high = int(np.floor(end))
-    inside += _squares(x, phase, counted - first, high + 1 - first)
-    inside -= _squares(x, phase, high + 1 - first, counted - first)
+    for k in range(counted, high + 1):  # one sample or none, but after a jump of phase
+        inside += float(x[phase, k - first]) ** 2
+    for k in range(high + 1, counted):
+        inside -= float(x[phase, k - first]) ** 2
     before, at_low = float(x[phase, low - 1 - first]) ** 2, float(x[phase, low - first]) ** 2
     at_high, after = float(x[phase, high - first]) ** 2, float(x[phase, high + 1 - first]) ** 2
     head = low - begin

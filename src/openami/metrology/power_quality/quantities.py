@@ -264,6 +264,7 @@ def _spectra(
     """Squares of subgroups, centred interharmonic subgroups and distortion, into ``columns`` there."""
     bins = parts.shape[2] // 2
     squares = np.empty(bins, parts.dtype)
+    one = np.uint64(1)
     for window in range(parts.shape[0]):
         count = min(valid[window], bins)
         for channel in range(parts.shape[1]):
@@ -273,22 +274,25 @@ def _spectra(
             group = harmonics + channel * ORDERS
             between = interharmonics + channel * ORDERS
             columns[window, group] = squares[0]
+            harmonics_there = min((count - 2) // cycles, HARMONICS)
+            betweens_there = min((count - cycles + 1) // cycles, HARMONICS)
             total = 0.0
-            for order in range(ORDERS):
-                middle = order * cycles
-                power = np.nan
-                if middle + cycles - 2 < count:
-                    power = 0.0
-                    for k in range(middle + 2, middle + cycles - 1):
-                        power += squares[k]
-                columns[window, between + order] = power
-                if order > 0:
-                    power = np.nan
-                    if middle + 1 < count:
-                        power = squares[middle - 1] + squares[middle] + squares[middle + 1]
-                        if order > 1:
-                            total += power
-                    columns[window, group + order] = power
+            for order in range(1, harmonics_there + 1):
+                middle = np.uint64(order * cycles)
+                power = float(squares[middle - one] + squares[middle] + squares[middle + one])
+                columns[window, group + order] = power
+                if order > 1:
+                    total += power
+            for order in range(betweens_there + 1):
+                middle = np.uint64(order * cycles)
+                inside = squares[middle + one + one]
+                for k in range(middle + one + one + one, middle + np.uint64(cycles - 1)):
+                    inside += squares[k]
+                columns[window, between + order] = inside
+            for order in range(harmonics_there + 1, ORDERS):
+                columns[window, group + order] = np.nan
+            for order in range(betweens_there + 1, ORDERS):
+                columns[window, between + order] = np.nan
             fundamental = columns[window, group + 1]
             columns[window, distortion + channel] = total / fundamental if fundamental > 0.0 else np.nan
 
