@@ -3,14 +3,18 @@
 Nothing ticks: a meter is brought to the present when somebody looks at it. Between the instant reached and
 the present every `Timed` object is asked for what is due first, and it is done as if the clock stood there.
 Rule of this file: what a meter did by itself does not depend on when, or in how many steps, it was looked at
-(`Watcher` objects, which see only what they are shown, are the exception of the classes that poll).
+(`Watcher` objects, which see only what they are shown, are the exception of the classes that poll); and what
+one object refuses to do keeps no other from its work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Protocol
+
+from openami.protocols.dlms.results import AccessError
 
 LONGEST_CATCH_UP: Final = timedelta(days=400)
 """What was due longer ago is not done any more: the meter was out of use."""
@@ -88,7 +92,8 @@ class Timeline:
         self._acting_at = present
         try:
             for watcher in self._watchers:
-                watcher.look(present)
+                with suppress(AccessError):
+                    watcher.look(present)
         finally:
             self._acting_at = None
 
@@ -115,7 +120,8 @@ class Timeline:
             self._acting_at = first
             try:
                 for item in acting:
-                    item.perform(first)
+                    with suppress(AccessError):
+                        item.perform(first)
             finally:
                 self._acting_at = None
             self.reached = first

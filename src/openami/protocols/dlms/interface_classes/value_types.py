@@ -117,6 +117,21 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Utf8:
+    """A utf8-string of at most ``most`` characters."""
+
+    most: int = MOST_OCTETS
+
+    def admits(self, value: Data) -> bool:
+        """True for a utf8-string of that length."""
+        return value.tag is Tag.UTF8_STRING and isinstance(value.value, str) and len(value.value) <= self.most
+
+    def blank(self) -> Data:
+        """No characters."""
+        return Data(Tag.UTF8_STRING, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Bits:
     """A bit-string of ``least`` to ``most`` bits."""
 
