@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from postgres_server import NoPostgresError, PostgresServer, running_server
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""On busy cores the threads of the linear algebra wait for each other: small fits took 40 times as long."""
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -71,6 +71,7 @@ def test_the_evolution_is_drawn_by_one_command(ami: Ami, tmp_path: Path) -> None
         (("--model", "hall", "--class", "1", "--standard", "r46"), "OIML R 46 has no class '1'"),
         (("--model", "hall", "--language", "fr"), "no reports in 'fr'"),
         (("--model", "absent.toml"), "cannot be read"),
+        (("--model", "hall", "--seed", 10**30), "--seed"),
         ((), "--model"),
     ],
 )
@@ -81,7 +82,18 @@ def test_bad_input_is_told_clearly(ami: Ami, arguments: tuple[str, ...], message
     assert done.document["error"]["expected"] or "cannot be read" in message
 
 
-def test_a_report_that_cannot_be_written_is_told(ami: Ami) -> None:
-    done = ami("laboratory", "test", "--model", "hall", "--quick", "--report", "no/such/folder/x.html")
+@pytest.mark.parametrize("place", ["no/such/folder/x.html", "."])
+@pytest.mark.parametrize("command", [("test", "--model", "gateway_01s"), ("evolution",)])
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_measured(
+    ami: Ami, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], place: str
+) -> None:
+    def measured(*_: object, **__: object) -> None:
+        pytest.fail("the bench ran first")
+
+    monkeypatch.setattr("openami.cli.laboratory.run", measured)
+    monkeypatch.setattr("openami.cli.laboratory.evolution", measured)
+    done = ami("laboratory", *command, "--report", place, "--json")
     assert done.code == 2
-    assert "no/such/folder" in done.err
+    error = done.document["error"]
+    assert error["where"] == ("." if place == "." else "no/such/folder")
+    assert "folder" in error["message"]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from openami.cli.output import JsonOption, print_facts, print_json, print_table, progress, stdout
-from openami.cli.whole_file import whole_file
+from openami.cli.whole_file import check_place, whole_file
 from openami.laboratory.bench import run
 from openami.laboratory.current_range import Size
 from openami.laboratory.devices import device_source
@@ -48,7 +48,7 @@ def verify(
         ),
     ] = None,
     quick: QuickOption = False,
-    seed: Annotated[int, typer.Option(help="Of the noise of the device.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the noise of the device.", min=1, max=2**53)] = 1,
     report: ReportOption = None,
     language: LanguageOption = "en",
     json: JsonOption = False,
@@ -62,6 +62,8 @@ def verify(
     Example: ami laboratory test --model gateway_01s --class 0.1S --report gateway.html
     """
     translator(language)
+    if report is not None:
+        check_place(report)
     chosen = meter_model(model)
     plan = plan_of(chosen, class_name=class_name, standard=standard, size=_size(quick))
     with progress(f"testing {chosen.name}") as advance:
@@ -89,6 +91,8 @@ def evolution_command(
     Example: ami laboratory evolution --report evolution.html
     """
     translator(language)
+    if report is not None:
+        check_place(report)
     with progress("measuring the principles") as advance:
         measured = evolution(_size(quick), advance)
     document = evolution_document(measured, tested_at=datetime.now(UTC))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openami.cli.output import Advance, JsonOption, print_facts, print_json, print_table, progress, stdout
-from openami.cli.whole_file import whole_file
+from openami.cli.whole_file import check_place, whole_file
 from openami.quantities.errors import FormatError, MeteringError
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ def power_quality_command(
     from openami.metrology.power_quality.en50160_file import write_aggregates
     from openami.metrology.power_quality.en50160_report import report_html
 
+    for place in (report, aggregates_file):
+        if place is not None:
+            check_place(place)
     limits = _limits(limits_file)
     supply = _Supply(
         declared_v,

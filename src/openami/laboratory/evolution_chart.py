@@ -154,7 +154,7 @@ def evolution_document(measured: Evolution, *, tested_at: datetime) -> Document:
     """The measurements as one document of plain values."""
     return {
         "format": "openami-laboratory-evolution",
-        "tested_at": tested_at.isoformat(),
+        "tested_at": tested_at.isoformat(timespec="seconds"),
         "software": software_identification(),
         "rating": {
             "un_v": RATING.un_v,

@@ -58,7 +58,7 @@ def report_document(run: BenchRun, *, tested_at: datetime, seed: int) -> Documen
         "format": "openami-laboratory-report",
         "verdict": run.verdict.value,
         "goals_hold": _uncertainty_holds(run) and all(r.verdict is Verdict.PASS for r in wanted),
-        "tested_at": tested_at.isoformat(),
+        "tested_at": tested_at.isoformat(timespec="seconds"),
         "seed": seed,
         "plan": plan.size.value,
         "software": software_identification(),

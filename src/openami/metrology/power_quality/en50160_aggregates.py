@@ -328,5 +328,6 @@ def _joinable(one: SupplyAggregates, other: SupplyAggregates) -> None:
         raise MeteringError("stretches with different harmonics", expected="the same orders in each")
     if one.end_us > other.start_us:
         raise MeteringError(
-            f"two stretches hold the interval at {other.start_us} us", expected="stretches apart in time"
+            f"two stretches hold the interval at {np.datetime64(other.start_us // 1_000_000, 's')} UTC",
+            expected="stretches apart in time",
         )

@@ -192,7 +192,9 @@ def open_npz(path: Path, *, rate_hz: float | None = None) -> NpzFile:
         for index in range(header.columns):
             channels.append(_channel(header, index, scalars, path))
             columns.append(_Column(header, index))
-    if not channels or samples < 1:
+    if channels and samples < 1:
+        raise FormatError("the arrays hold no samples", where=str(path), expected=_WELCOME)
+    if not channels:
         raise FormatError(f"arrays {', '.join(headers) or 'none'}", where=str(path), expected=_WELCOME)
     return NpzFile(
         path, tuple(channels), tuple(columns), rate, samples, _start(scalars.get("start_utc"), path)
@@ -230,7 +232,8 @@ def _numbers(array: npt.NDArray[np.generic], name: str, path: Path) -> F64:
         raise FormatError(f"{name} is no number", where=str(path), expected="a number")
     numbers: F64 = array.astype(np.float64).ravel()
     if not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise FormatError(f"{name} is {numbers.tolist()}", where=str(path), expected="a positive number")
+        wrong = float(numbers[~(np.isfinite(numbers) & (numbers > 0))][0])
+        raise FormatError(f"{name} is {wrong:g}", where=str(path), expected="a positive number")
     return numbers
 
 
@@ -239,7 +242,10 @@ def _rate(array: npt.NDArray[np.generic] | None, given: float | None, path: Path
         if given is None:
             raise FormatError("no rate_hz", where=str(path), expected=f"{_WELCOME}; or --rate")
         return given
-    return float(_numbers(array, "rate_hz", path)[0])
+    numbers = _numbers(array, "rate_hz", path)
+    if numbers.size != 1:
+        raise FormatError(f"rate_hz holds {numbers.size} numbers", where=str(path), expected="one number")
+    return float(numbers[0])
 
 
 def _start(array: npt.NDArray[np.generic] | None, path: Path) -> int | None:

@@ -21,12 +21,15 @@ from openami.metrology.recording.channels import Channel, ChannelFile, Pick, Sel
 from openami.metrology.recording.comtrade import Side, open_comtrade
 from openami.metrology.recording.csv_table import open_csv
 from openami.metrology.recording.npz import open_npz
-from openami.metrology.recording.recording import F64, Mask, Recording
+from openami.metrology.recording.recording import F64, HIGHEST_RATE_HZ, Mask, Recording
 from openami.metrology.recording.wav import open_wav
 from openami.quantities.errors import FormatError
 
 _MOST_MISSING = 5_000_000
 """Missing samples that are stood in for when a whole waveform is read at once: six minutes at 12.8 kHz."""
+
+_LARGEST = 1e12
+"""V or A that nothing recorded reaches; squares of what lies beyond would lose the rest of a sum."""
 
 BLOCK_SAMPLES = 65_536
 """Samples of a block: 3 MB for six channels."""
@@ -110,6 +113,7 @@ class RecordedWaveform:
             values: F64 = stored * gain[:, None]
             if offset.any():
                 values += offset[:, None]
+            self._check(values, block.first)
             yield Recording(
                 u=values[:phases],
                 i=values[phases : phases + len(self.selection.i)],
@@ -170,6 +174,18 @@ class RecordedWaveform:
                     digest.update(piece)
         return digest.hexdigest()
 
+    def _check(self, values: F64, first: int) -> None:
+        """No number that is finite and no voltage or current; what is not finite is a missing sample."""
+        beyond = (np.abs(values) > _LARGEST) & np.isfinite(values)
+        if not beyond.any():
+            return
+        sample, channel = np.argwhere(beyond.T)[0].tolist()
+        raise FormatError(
+            f"{self.names[channel]} is {values[channel, sample]:g}",
+            where=f"{self.file.paths[-1]}, sample {first + sample}",
+            expected=f"V and A below {_LARGEST:g}; --scale-u and --scale-i where counts were stored",
+        )
+
     def _scaled_picks(self) -> list[tuple[Pick, Channel, float]]:
         scales = [self.scale_u] * len(self.selection.u)
         scales += [self.scale_i] * (len(self.selection.picks) - len(scales))
@@ -215,7 +231,7 @@ def open_recording(path: Path, options: ReadingOptions | None = None) -> Recorde
         selection=selection,
         scale_u=1.0 if options.scale_u is None else options.scale_u,
         scale_i=1.0 if options.scale_i is None else options.scale_i,
-        rate_hz=_true_rate(file, options.rate_hz, str(path)),
+        rate_hz=_checked_rate(_true_rate(file, options.rate_hz, str(path)), str(path)),
     )
 
 
@@ -235,7 +251,24 @@ def _true_rate(file: ChannelFile, given: float | None, where: str) -> float:
     return given
 
 
+def _checked_rate(rate_hz: float, where: str) -> float:
+    if not 0.0 < rate_hz <= HIGHEST_RATE_HZ:
+        raise FormatError(
+            f"a sampling rate of {rate_hz:g} Hz", where=where, expected=f"up to {HIGHEST_RATE_HZ:g} Hz"
+        )
+    return rate_hz
+
+
 def _opened(path: Path, options: ReadingOptions) -> ChannelFile:
+    file = _of_its_format(path, options)
+    if options.segment is not None and not file.format.startswith("COMTRADE"):
+        raise FormatError(
+            f"there are no segments in {file.format}", where="--segment", expected="a COMTRADE record"
+        )
+    return file
+
+
+def _of_its_format(path: Path, options: ReadingOptions) -> ChannelFile:
     with path.open("rb") as stream:
         head = stream.read(64)
     suffix = path.suffix.lower()

@@ -17,6 +17,8 @@ F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MAX_PHASES = 3
+HIGHEST_RATE_HZ = 1e7
+"""No recorder of power-frequency waveforms samples faster; windows of a faster one would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,10 @@ class Recording:
         others += [] if self.saturated is None else [self.saturated.size]
         if any(other != count for other in others):
             raise MeteringError(f"channels of {count} and {others} samples", expected="equally many in each")
-        if not (np.isfinite(self.rate_hz) and self.rate_hz > 0):
-            raise MeteringError(f"a sampling rate of {self.rate_hz} Hz", expected="a positive rate")
+        if not 0.0 < self.rate_hz <= HIGHEST_RATE_HZ:
+            raise MeteringError(
+                f"a sampling rate of {self.rate_hz:g} Hz", expected=f"above 0, up to {HIGHEST_RATE_HZ:g} Hz"
+            )
 
     @property
     def phases(self) -> int:

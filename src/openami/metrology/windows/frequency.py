@@ -30,6 +30,10 @@ LOWEST_HZ = 40.0
 HIGHEST_HZ = 70.0
 """Range in which the fundamental is tracked (class A asks for 42.5-57.5 Hz and 51-69 Hz)."""
 
+LOWEST_RATE_HZ = 1000.0
+HIGHEST_RATE_HZ = 1e7
+"""Sampling rates that are taken: enough samples of a cycle, and windows that memory can hold."""
+
 _FLOOR_HZ = LOWEST_HZ - 2.0  # what coarse probes may say of fundamentals at the ends of the range
 _CEILING_HZ = HIGHEST_HZ + 2.0
 _FINE_CYCLES = 5.0
@@ -73,12 +77,14 @@ def probes(rate_hz: float, nominal_hz: float) -> Probes:
     Raises
     ------
     MeteringError
-        The nominal frequency is neither 50 nor 60 Hz, or the rate is below 1 kHz or not finite.
+        The nominal frequency is neither 50 nor 60 Hz, or the rate is not within 1 kHz and 10 MHz.
     """
     if nominal_hz not in (50.0, 60.0):
         raise MeteringError(f"a nominal frequency of {nominal_hz} Hz", expected="50 or 60 Hz")
-    if not (np.isfinite(rate_hz) and rate_hz >= 1000.0):
-        raise MeteringError(f"a sampling rate of {rate_hz} Hz", expected="1000 Hz or more")
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise MeteringError(
+            f"a sampling rate of {rate_hz:g} Hz", expected=f"{LOWEST_RATE_HZ:g} to {HIGHEST_RATE_HZ:g} Hz"
+        )
     coarse = _kernel(_COARSE_CYCLES, _COARSE_ORDER, nominal_hz, rate_hz)
     rows = int(np.ceil(np.log(_CEILING_HZ / _FLOOR_HZ) / np.log(_LENGTH_STEP))) + 1
     fine = [_kernel(_FINE_CYCLES, _FINE_ORDER, _FLOOR_HZ * _LENGTH_STEP**row, rate_hz) for row in range(rows)]
