@@ -18,6 +18,7 @@ BENCHES = {
     "vee": "openami.cli.bench.vee",
     "meter": "openami.cli.bench.meter",
     "collection": "openami.cli.bench.collection",
+    "billing-registers": "openami.cli.bench.billing_registers",
     "harmonics": "openami.cli.bench.harmonics",
     "power-quality": "openami.cli.bench.power_quality",
 }

@@ -75,11 +75,8 @@ def edge_weights(a: float, coefficients: F64, weights: F64) -> None:  # pragma: 
 
 
 @kernel_part
-def weigh_edge(
-    edge: float, reference_at: Int, coefficients: F64, cosine: F64, sine: F64, reals: F64
-) -> None:  # pragma: no cover - compiled
-    """Weights of an edge, and these times the reference from ``reference_at`` on, to the scratch area."""
-    edge_weights(edge, coefficients, reals[ps.EDGE_WEIGHT : ps.EDGE_WEIGHT + TAPS])
+def weigh_reference(reference_at: Int, cosine: F64, sine: F64, reals: F64) -> None:  # pragma: no cover
+    """The weights in the scratch area times the reference from ``reference_at`` on, to the scratch area."""
     for j in range(TAPS):
         reals[ps.EDGE_COSINE + j] = reals[ps.EDGE_WEIGHT + j] * cosine[reference_at + j]
         reals[ps.EDGE_SINE + j] = reals[ps.EDGE_WEIGHT + j] * sine[reference_at + j]

@@ -55,8 +55,17 @@ class EnergyPath:
     """
 
     __slots__ = (
-        "_constants_f", "_constants_i", "_ints", "_last", "_log_i", "_log_r", "_reals", "_rows", "_seam",
-        "_table", "settings",
+        "_constants_f",
+        "_constants_i",
+        "_ints",
+        "_log_i",
+        "_log_r",
+        "_newest",
+        "_reals",
+        "_rows",
+        "_seam",
+        "_table",
+        "settings",
     )  # fmt: skip
 
     def __init__(self, settings: EnergySettings) -> None:
@@ -71,7 +80,7 @@ class EnergyPath:
         self._log_i = np.zeros((_LOG_ROWS, ps.LOG_INTEGERS), np.int64)
         self._log_r = np.zeros((_LOG_ROWS, ps.LOG_REALS))
         self._rows = 0
-        self._last: WindowQuantities | None = None
+        self._newest = -1
         self._reals[ps.TUNED] = self._constants_f[ps.NOMINAL]
         begin_anew(self._ints, self._reals, self._constants_i)
 
@@ -108,6 +117,7 @@ class EnergyPath:
             voltages, currents, self._seam, self._ints, self._reals, self._constants_i, self._constants_f,
             EDGE_COEFFICIENTS, self._table, self._log_i, self._log_r,
         )  # fmt: skip
+        self._newest = self._rows - 1 if self._rows else self._newest
         return self._rows
 
     def gap(self, missing_samples: int) -> int:
@@ -138,6 +148,7 @@ class EnergyPath:
             missing_samples, self._seam, self._ints, self._reals, self._constants_i, self._constants_f,
             self._table, self._log_i[0], self._log_r[0],
         )  # fmt: skip
+        self._newest = 0 if self._rows else self._newest
         return self._rows
 
     @property
@@ -218,10 +229,10 @@ class EnergyPath:
     @property
     def last_window(self) -> WindowQuantities | None:
         """The newest window that any call completed; None before the first. Not part of a snapshot."""
-        if self._rows:
-            newest = slice(self._rows - 1, self._rows)
-            return columns_of_log(self._log_i[newest], self._log_r[newest], self.settings).row(0)
-        return self._last
+        if self._newest < 0:
+            return None
+        newest = slice(self._newest, self._newest + 1)
+        return columns_of_log(self._log_i[newest], self._log_r[newest], self.settings).row(0)
 
     @property
     def locked(self) -> bool:
@@ -286,9 +297,10 @@ class EnergyPath:
 
     def _make_room(self, samples: int) -> None:
         """Room in the log for the most windows that so many samples can complete."""
-        if self._rows:
-            self._last = self.last_window
         rows = int(samples * HIGHEST_HZ / self.settings.rate_hz) + 3
         if rows > self._log_i.shape[0]:
-            self._log_i = np.zeros((rows, ps.LOG_INTEGERS), np.int64)
-            self._log_r = np.zeros((rows, ps.LOG_REALS))
+            log_i = np.zeros((rows, ps.LOG_INTEGERS), np.int64)
+            log_r = np.zeros((rows, ps.LOG_REALS))
+            log_i[: self._log_i.shape[0]] = self._log_i
+            log_r[: self._log_r.shape[0]] = self._log_r
+            self._log_i, self._log_r = log_i, log_r

@@ -39,6 +39,8 @@ COLUMNS = 9
 
 _LANES = 16
 _HALF = 8
+CACHED = 1 << 23
+"""Octets of a block from which on its samples are expected in memory rather than in a cache."""
 _AHEAD = 1280
 """How many samples ahead memory is asked for: about the window after this one, in the same channel."""
 
@@ -59,17 +61,22 @@ def add_products(
         ``reference_at``.
     sums:
         int64 (phases * `COLUMNS`), one phase after the other, added to; the peaks are largest magnitudes.
+
+    A block larger than `CACHED` octets is taken to stream from memory.
     """
+    streaming = u.shape[0] * u.shape[1] * 2 * u.itemsize > CACHED
     for phase in range(u.shape[0]):
         of_phase = sums[phase * COLUMNS : (phase + 1) * COLUMNS]
         done = first
         while done < last:
             count = min(PIECE, last - done)
             at = reference_at + done - first
-            if count >= _LANES:
-                _add_piece(u[phase, done:], i[phase, done:], cosine[at:], sine[at:], count, of_phase)
-            else:
+            if count < _LANES:
                 _add_one_by_one(u[phase, done:], i[phase, done:], cosine[at:], sine[at:], count, of_phase)
+            elif streaming:
+                _add_piece_ahead(u[phase, done:], i[phase, done:], cosine[at:], sine[at:], count, of_phase)
+            else:
+                _add_piece(u[phase, done:], i[phase, done:], cosine[at:], sine[at:], count, of_phase)
             done += count
 
 
@@ -109,7 +116,22 @@ def _piece(typingctx: Any, u: Any, i: Any, cosine: Any, sine: Any, count: Any, s
     return signature, generate
 
 
+def _piece_ahead(
+    typingctx: Any, u: Any, i: Any, cosine: Any, sine: Any, count: Any, sums: Any
+) -> tuple[Any, Any]:
+    """The same for samples that stream from memory: those of the next window are asked for on the way."""
+    signature = types.void(u, i, cosine, sine, types.intp, sums)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        u, i, cosine, sine, sums = _pointers(context, builder, signature, arguments)
+        _PieceAhead(builder, u, i, cosine, sine, sums, arguments[4]).emit()
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 _add_piece: Any = intrinsic(_piece)
+_add_piece_ahead: Any = intrinsic(_piece_ahead)
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Any, ...]:
@@ -215,14 +237,7 @@ class _Piece:
         return builder.select(keep, value, ir.Constant(_COUNTS, [0] * _LANES))
 
     def _ask_ahead(self, offset: Any) -> None:
-        """Prefetch: windows jump between channels, and the processor's own prefetcher loses them there."""
-        builder = self._builder
-        octets = ir.IntType(8).as_pointer()
-        ask = declared(builder, "llvm.prefetch.p0", ir.VoidType(), [octets, _I32, _I32, _I32])
-        ahead = builder.add(offset, ir.Constant(_I64, _AHEAD))
-        for pointer in (self._u, self._i):
-            place = builder.bitcast(builder.gep(pointer, [ahead]), octets)
-            builder.call(ask, [place, ir.Constant(_I32, 0), ir.Constant(_I32, 2), ir.Constant(_I32, 1)])
+        """Nothing is asked for: the samples are in a cache."""
 
     def _store(self, ends: list[Any]) -> None:
         builder = self._builder
@@ -239,6 +254,20 @@ class _Piece:
             found = builder.zext(builder.call(highest, [peak]), _I64)
             before = builder.load(place)
             builder.store(builder.select(builder.icmp_signed(">", found, before), found, before), place)
+
+
+class _PieceAhead(_Piece):
+    """Emits the code of `_add_piece_ahead`."""
+
+    def _ask_ahead(self, offset: Any) -> None:
+        """Prefetch: windows jump between channels, and the processor's own prefetcher loses them there."""
+        builder = self._builder
+        octets = ir.IntType(8).as_pointer()
+        ask = declared(builder, "llvm.prefetch.p0", ir.VoidType(), [octets, _I32, _I32, _I32])
+        ahead = builder.add(offset, ir.Constant(_I64, _AHEAD))
+        for pointer in (self._u, self._i):
+            place = builder.bitcast(builder.gep(pointer, [ahead]), octets)
+            builder.call(ask, [place, ir.Constant(_I32, 0), ir.Constant(_I32, 2), ir.Constant(_I32, 1)])
 
 
 def declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:

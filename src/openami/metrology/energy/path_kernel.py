@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from openami.metrology.energy import path_state as ps
 from openami.metrology.energy.compiled import Int, kernel, kernel_part
-from openami.metrology.energy.edge_terms import reference_terms, weigh_edge
-from openami.metrology.energy.exact_sums import COLUMNS, add_by_class, add_cross_products, add_products
+from openami.metrology.energy.edge_terms import reference_terms, weigh_reference
+from openami.metrology.energy.exact_sums import COLUMNS, UI, add_by_class, add_cross_products, add_products
 from openami.metrology.energy.newton_cotes import Integrator
 from openami.metrology.energy.path_state import AFTER, BEFORE, LEAD, TAPS
 from openami.metrology.energy.reference_oscillator import POWERS, STEP, fill_reference
@@ -64,8 +64,11 @@ def begin_window(ints: I64, reals: F64, constants_i: I64) -> None:  # pragma: no
     ints[ps.FLAGS] = 0
     reals[ps.SPAN] = cycles / reals[ps.TUNED]
     ints[ps.LENGTH] = np.int64(np.ceil(reals[ps.EDGE] + reals[ps.SPAN]))
-    for k in range(ps.SUMS, ps.TAIL):
+    for k in range(ps.SUMS, ps.PANELS):
         ints[k] = 0
+    if constants_i[ps.EFFECTIVE] or constants_i[ps.INTEGRATOR] > _END_CORRECTED:
+        for k in range(ps.PANELS, ps.TAIL):
+            ints[k] = 0
 
 
 @kernel
@@ -85,9 +88,12 @@ def begin_anew(ints: I64, reals: F64, constants_i: I64) -> None:  # pragma: no c
 @kernel_part
 def begin_after(
     u: I32, i: I32, at: Int, frequency: float, ints: I64, reals: F64, constants_i: I64,
-    coefficients: F64, table: F64,
+    table: F64,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
-    """Open the window whose first sample is ``at``, after one that was closed there."""
+    """Open the window whose first sample is ``at``, after one that was closed there.
+
+    The closing edge is the opening one: its weights and terms are still in the scratch area.
+    """
     ints[ps.WINDOW_START] += ints[ps.LENGTH]
     if frequency < 0.0:
         begin_anew(ints, reals, constants_i)
@@ -98,9 +104,14 @@ def begin_after(
         reals[ps.TUNED] = frequency
     begin_window(ints, reals, constants_i)
     tune(ints, reals, table)
-    weigh_edge(reals[ps.EDGE], np.int64(LEAD - BEFORE), coefficients, table[_COSINE], table[_SINE], reals)
-    for k in range(PHASES * COLUMNS + 2 * PHASES):
-        reals[ps.OPENING + k] = reals[ps.CLOSING + k]
+    weigh_reference(LEAD - BEFORE, table[_COSINE], table[_SINE], reals)
+    for phase in range(constants_i[ps.PHASE_COUNT]):
+        for column in range(UI + 1):
+            at_column = phase * COLUMNS + column
+            reals[ps.OPENING + at_column] = reals[ps.CLOSING + at_column]
+    if constants_i[ps.EFFECTIVE]:
+        for k in range(2 * PHASES):
+            reals[ps.OPENING_CROSS + k] = reals[ps.CLOSING_CROSS + k]
     reference_terms(u, i, at, constants_i[ps.PHASE_COUNT], reals, ps.OPENING)
 
 
@@ -143,7 +154,7 @@ def advance(
                 table[_COSINE], table[_SINE], log_i[row], log_r[row],
             )  # fmt: skip
             row = int(row) + 1
-            begin_after(u, i, at, frequency, ints, reals, constants_i, coefficients, table)
+            begin_after(u, i, at, frequency, ints, reals, constants_i, table)
     return int(row)
 
 

@@ -57,10 +57,9 @@ TAIL = CROSS_I + PHASES
 REGISTER_COUNTS = TAIL + 2 * PHASES * TAPS
 REGISTER_RESIDUES = REGISTER_COUNTS + PLACES * REGISTERS
 INTEGERS = REGISTER_RESIDUES + PLACES * REGISTERS
-MOVES = INTEGERS
-"""Room for what one window moves in every register; not part of a snapshot."""
-ENERGIES = MOVES + PLACES * REGISTERS
-"""Room for a window's energies by phase: active, fundamental, harmonic, reactive, apparent, counts or not."""
+ENERGIES = INTEGERS
+"""Room for a window's energies by phase: active, fundamental, harmonic, reactive, apparent, counts or not.
+Not part of a snapshot."""
 ENERGY_COLUMNS = 6
 ACTIVE, FUNDAMENTAL, HARMONIC, REACTIVE, APPARENT, COUNTING = range(ENERGY_COLUMNS)
 INTEGERS_AND_ROOM = ENERGIES + PHASES * ENERGY_COLUMNS

@@ -34,6 +34,7 @@ _CHAINS = 4
 """Phasors that are turned independently of each other, so that the processor need not wait."""
 _AMPLITUDE = float(REFERENCE_AMPLITUDE)
 _SMALL = 0.5
+_SMALL_TANGENT = 1e-3
 _COSINE = np.array([(-1.0) ** k / math.factorial(2 * k) for k in range(13)])
 _SINE = np.array([(-1.0) ** k / math.factorial(2 * k + 1) for k in range(13)])
 _ARCTANGENT = np.array([(-1.0) ** k / (2 * k + 1) for k in range(16)])
@@ -63,12 +64,10 @@ def angle_of(x: float, y: float) -> float:  # pragma: no cover - compiled
     The angle is halved four times, tan(b/2) = tan b / (1 + sqrt(1 + tan² b)), and then taken from the series
     of the arctangent; a small angle is taken from the series at once.
     """
-    if x > 0.0 and abs(y) < 0.01 * x:
+    if x > 0.0 and abs(y) < _SMALL_TANGENT * x:
         tangent = y / x
         square = tangent * tangent
-        series = 0.0
-        for k in range(4, -1, -1):
-            series = series * square + _ARCTANGENT[k]
+        series = 1.0 + square * (_ARCTANGENT[1] + square * _ARCTANGENT[2])
         return float(tangent * series)
     radius = np.sqrt(x * x + y * y)
     if radius == 0.0:

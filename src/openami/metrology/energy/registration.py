@@ -1,9 +1,9 @@
 """From a closed window to the registers: energies of the phases, totals, losses, and what is kept apart.
 
 Active energy is an integer from the samples to the register. Fundamental, reactive and apparent energies are
-rounded to count products once a window. Each window's increments are written into a table of moves and then
-added to the residues; a residue becomes a count when it is carried over. Rules never to be broken: increments
-are not negative, so no register runs back; a flagged window moves the doubtful registers and no other.
+rounded to count products once a window. They are added to the residues; a residue becomes a count when it is
+carried over. Rules never to be broken: what is added is not negative, so no register runs back; a flagged
+window moves the doubtful registers and no other.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _EFFECTIVE = int(Register.EFFECTIVE_IMPORT)
 _VOLTS = int(Register.VOLT_SQUARED_HOURS)
 _AMPERES = int(Register.AMPERE_SQUARED_HOURS)
 _LOAD_LOSS = int(Register.LOAD_LOSS)
+_ACTIVE_LOSSES = 2
 _COMPENSATED = int(Register.COMPENSATED_IMPORT)
 _WITHHELD = int(Register.WITHHELD_IMPORT)
 _DOUBTFUL = int(Register.DOUBTFUL_IMPORT)
@@ -72,16 +73,12 @@ def carry_over(at_least: Int, ints: I64, constants: I64) -> None:  # pragma: no 
 
 
 @kernel_part
-def move(ints: I64, constants: I64) -> None:  # pragma: no cover - compiled
-    """Add the table of moves to the residues, and empty it."""
-    highest = np.int64(0)
-    for at in range(PLACES * REGISTERS):
-        residue = ints[ps.REGISTER_RESIDUES + at] + ints[ps.MOVES + at]
-        ints[ps.REGISTER_RESIDUES + at] = residue
-        ints[ps.MOVES + at] = 0
-        highest = max(highest, residue)
-    if highest >= _CARRY_AT:
-        carry_over(np.int64(_CARRY_AT), ints, constants)
+def post(place: Int, register: Int, amount: Int, ints: I64) -> int:  # pragma: no cover - compiled
+    """Add count products, none negative, to the residue of a register; the residue."""
+    at = ps.REGISTER_RESIDUES + place * REGISTERS + register
+    residue = ints[at] + amount
+    ints[at] = residue
+    return int(residue)
 
 
 @kernel_part
@@ -128,11 +125,12 @@ def register_window(
     log_r[ps.LOG_VECTOR] = 0.0
     log_r[ps.LOG_EFFECTIVE] = 0.0
     if ints[ps.FLAGS] & ps.DOUBTFUL:
-        register_doubtful(ints, constants_i)
+        highest = register_doubtful(ints, constants_i)
     else:
-        register_phases(ints, reals, constants_i, constants_f)
-        register_total(ints, reals, constants_i, constants_f, log_i, log_r)
-    move(ints, constants_i)
+        highest = register_phases(ints, constants_i)
+        highest |= register_total(ints, reals, constants_i, constants_f, log_i, log_r)
+    if highest >= _CARRY_AT:
+        carry_over(np.int64(_CARRY_AT), ints, constants_i)
     ints[ps.CLOSED] += 1
     log_i[ps.LOG_START] = ints[ps.WINDOW_START]
     log_i[ps.LOG_SAMPLES] = ints[ps.LENGTH]
@@ -211,116 +209,131 @@ def measure_phase(
 
 
 @kernel_part
-def register_doubtful(ints: I64, constants: I64) -> None:  # pragma: no cover - compiled
-    """Keep the energies of a flagged window apart, by phase and as a total with signs."""
+def register_doubtful(ints: I64, constants: I64) -> int:  # pragma: no cover - compiled
+    """Keep the energies of a flagged window apart, by phase and as a total with signs; all residues ored."""
     active = reactive = np.int64(0)
+    highest = np.int64(0)
     for phase in range(constants[ps.PHASE_COUNT]):
         energies = ps.ENERGIES + phase * ps.ENERGY_COLUMNS
-        moves = ps.MOVES + phase * REGISTERS
         of_phase = ints[energies + ps.ACTIVE]
         reactive_of_phase = ints[energies + ps.REACTIVE]
-        ints[moves + _DOUBTFUL + (of_phase < 0)] += abs(of_phase)
-        ints[moves + _DOUBTFUL_REACTIVE + (reactive_of_phase < 0)] += abs(reactive_of_phase)
+        highest |= post(phase, _DOUBTFUL + (of_phase < 0), abs(of_phase), ints)
+        highest |= post(phase, _DOUBTFUL_REACTIVE + (reactive_of_phase < 0), abs(reactive_of_phase), ints)
         active += of_phase
         reactive += reactive_of_phase
-    moves = ps.MOVES + TOTAL * REGISTERS
-    ints[moves + _DOUBTFUL + (active < 0)] += abs(active)
-    ints[moves + _DOUBTFUL_REACTIVE + (reactive < 0)] += abs(reactive)
+    highest |= post(TOTAL, _DOUBTFUL + (active < 0), abs(active), ints)
+    highest |= post(TOTAL, _DOUBTFUL_REACTIVE + (reactive < 0), abs(reactive), ints)
     ints[ps.DOUBTFUL_SAMPLES] += ints[ps.LENGTH]
+    return int(highest)
 
 
 @kernel_part
-def register_phases(ints: I64, reals: F64, constants_i: I64, constants_f: F64) -> None:  # pragma: no cover
-    """The registers of the phases; a phase below its threshold has its active energy withheld."""
-    for phase in range(constants_i[ps.PHASE_COUNT]):
+def register_phases(ints: I64, constants: I64) -> int:  # pragma: no cover - compiled
+    """The registers of the phases; what a phase below its threshold takes is withheld. All residues ored."""
+    highest = np.int64(0)
+    for phase in range(constants[ps.PHASE_COUNT]):
         energies = ps.ENERGIES + phase * ps.ENERGY_COLUMNS
-        moves = ps.MOVES + phase * REGISTERS
         sums = ps.SUMS + phase * COLUMNS
         bit = np.int64(1) << phase
         active = ints[energies + ps.ACTIVE]
-        ints[moves + _VOLTS] += ints[sums + UU] << constants_i[ps.SHIFT]
-        ints[moves + _AMPERES] += ints[sums + II] << constants_i[ps.SHIFT]
+        highest |= post(phase, _VOLTS, ints[sums + UU] << constants[ps.SHIFT], ints)
+        highest |= post(phase, _AMPERES, ints[sums + II] << constants[ps.SHIFT], ints)
         if not ints[energies + ps.COUNTING]:
             ints[ps.RUNNING] &= ~bit
-            ints[moves + _WITHHELD + (active < 0)] += abs(active)
+            highest |= post(phase, _WITHHELD + (active < 0), abs(active), ints)
             continue
         ints[ps.RUNNING] |= bit
         fundamental = ints[energies + ps.FUNDAMENTAL]
         harmonic = ints[energies + ps.HARMONIC]
         reactive = ints[energies + ps.REACTIVE]
-        ints[moves + _ACTIVE + (active < 0)] += abs(active)
-        ints[moves + _FUNDAMENTAL + (fundamental < 0)] += abs(fundamental)
-        ints[moves + _HARMONIC + (harmonic < 0)] += abs(harmonic)
-        ints[moves + _REACTIVE + quadrant(active, reactive)] += abs(reactive)
-        ints[moves + _APPARENT + (active < 0)] += ints[energies + ps.APPARENT]
+        highest |= post(phase, _ACTIVE + (active < 0), abs(active), ints)
+        highest |= post(phase, _FUNDAMENTAL + (fundamental < 0), abs(fundamental), ints)
+        highest |= post(phase, _HARMONIC + (harmonic < 0), abs(harmonic), ints)
+        highest |= post(phase, _REACTIVE + quadrant(active, reactive), abs(reactive), ints)
+        highest |= post(phase, _APPARENT + (active < 0), ints[energies + ps.APPARENT], ints)
+    return int(highest)
+
+
+@kernel_part
+def sums_of_phases(column: Int, ints: I64, constants: I64) -> tuple[int, int]:  # pragma: no cover - compiled
+    """What counting phases draw and feed of an energy, as the settings' mode makes the total of it."""
+    drawn = np.int64(0)
+    fed = np.int64(0)
+    for phase in range(constants[ps.PHASE_COUNT]):
+        energies = ps.ENERGIES + phase * ps.ENERGY_COLUMNS
+        if ints[energies + ps.COUNTING]:
+            drawn += max(ints[energies + column], 0)
+            fed += max(-ints[energies + column], 0)
+    return split(constants[ps.MODE], drawn, fed)
 
 
 @kernel_part
 def register_total(
     ints: I64, reals: F64, constants_i: I64, constants_f: F64, log_i: I64, log_r: F64
-) -> None:  # pragma: no cover - compiled
-    """The registers of the total, by the settings' sum mode.
+) -> int:  # pragma: no cover - compiled
+    """The registers of the total, by the settings' sum mode; all residues ored.
 
     With absolute sums a phase that exports is turned round as a whole: its reactive energy changes its sign
     with the active. By phase, the quadrants and apparent energies of the total are those of the phases.
     """
     mode = constants_i[ps.MODE]
     span = reals[ps.SPAN]
-    moves = ps.MOVES + TOTAL * REGISTERS
     reactive = np.int64(0)
     apparent = np.int64(0)
     plus = np.int64(0)
     minus = np.int64(0)
+    highest = np.int64(0)
     for phase in range(constants_i[ps.PHASE_COUNT]):
         energies = ps.ENERGIES + phase * ps.ENERGY_COLUMNS
         if not ints[energies + ps.COUNTING]:
             continue
         active_of_phase = ints[energies + ps.ACTIVE]
         reactive_of_phase = ints[energies + ps.REACTIVE]
-        apparent += ints[energies + ps.APPARENT]
+        apparent_of_phase = ints[energies + ps.APPARENT]
+        apparent += apparent_of_phase
         if mode == _ABSOLUTE and active_of_phase < 0:
             reactive -= reactive_of_phase
         else:
             reactive += reactive_of_phase
         if mode == _BY_PHASE:
-            ints[moves + _REACTIVE + quadrant(active_of_phase, reactive_of_phase)] += abs(reactive_of_phase)
-            ints[moves + _APPARENT + (active_of_phase < 0)] += ints[energies + ps.APPARENT]
+            side = quadrant(active_of_phase, reactive_of_phase)
+            highest |= post(TOTAL, _REACTIVE + side, abs(reactive_of_phase), ints)
+            highest |= post(TOTAL, _APPARENT + (active_of_phase < 0), apparent_of_phase, ints)
             plus += max(reactive_of_phase, 0)
             minus += max(-reactive_of_phase, 0)
-    for column in range(ps.HARMONIC + 1):
-        imported = np.int64(0)
-        exported = np.int64(0)
-        for phase in range(constants_i[ps.PHASE_COUNT]):
-            energies = ps.ENERGIES + phase * ps.ENERGY_COLUMNS
-            if ints[energies + ps.COUNTING]:
-                imported += max(ints[energies + column], 0)
-                exported += max(-ints[energies + column], 0)
-        drawn, fed = split(mode, imported, exported)
-        ints[moves + 2 * column] += drawn
-        ints[moves + 2 * column + 1] += fed
-    active = ints[moves + _ACTIVE] - ints[moves + _ACTIVE + 1]
+    drawn, fed = sums_of_phases(ps.ACTIVE, ints, constants_i)
+    highest |= post(TOTAL, _ACTIVE, drawn, ints) | post(TOTAL, _ACTIVE + 1, fed, ints)
+    active = drawn - fed
+    log_i[ps.LOG_ACTIVE] = drawn
+    log_i[ps.LOG_ACTIVE + 1] = fed
+    drawn, fed = sums_of_phases(ps.FUNDAMENTAL, ints, constants_i)
+    highest |= post(TOTAL, _FUNDAMENTAL, drawn, ints) | post(TOTAL, _FUNDAMENTAL + 1, fed, ints)
+    drawn, fed = sums_of_phases(ps.HARMONIC, ints, constants_i)
+    highest |= post(TOTAL, _HARMONIC, drawn, ints) | post(TOTAL, _HARMONIC + 1, fed, ints)
     exporting = active < 0
     if mode != _BY_PHASE:
-        ints[moves + _REACTIVE + quadrant(active, reactive)] += abs(reactive)
-        ints[moves + _APPARENT + exporting] += apparent
+        highest |= post(TOTAL, _REACTIVE + quadrant(active, reactive), abs(reactive), ints)
+        highest |= post(TOTAL, _APPARENT + exporting, apparent, ints)
         plus = max(reactive, np.int64(0))
         minus = max(-reactive, np.int64(0))
+    log_i[ps.LOG_REACTIVE] = plus
+    log_i[ps.LOG_REACTIVE + 1] = minus
     of_totals = vector(float(active), float(reactive))
-    ints[moves + _VECTOR + exporting] += np.int64(np.rint(of_totals))
+    highest |= post(TOTAL, _VECTOR + exporting, np.int64(np.rint(of_totals)), ints)
     log_r[ps.LOG_VECTOR] = of_totals / span
     if constants_i[ps.EFFECTIVE]:
         power = effective_power(ints, reals, constants_f) / constants_f[ps.EFFECTIVE_UNIT]
-        ints[moves + _EFFECTIVE + exporting] += np.int64(np.rint(power * span))
+        highest |= post(TOTAL, _EFFECTIVE + exporting, np.int64(np.rint(power * span)), ints)
         log_r[ps.LOG_EFFECTIVE] = power
+    lost = np.int64(0)
     for k in range(4):
-        ints[moves + _LOAD_LOSS + k] += np.int64(np.rint(reals[ps.LOSSES + k] * span))
-    lost = ints[moves + _LOAD_LOSS] + ints[moves + _LOAD_LOSS + 1]
+        loss = np.int64(np.rint(reals[ps.LOSSES + k] * span))
+        highest |= post(TOTAL, _LOAD_LOSS + k, loss, ints)
+        if k < _ACTIVE_LOSSES:
+            lost += loss
     at_point = active + constants_i[ps.LOSS_SIGN] * lost
-    ints[moves + _COMPENSATED + (at_point < 0)] += abs(at_point)
-    log_i[ps.LOG_ACTIVE] = ints[moves + _ACTIVE]
-    log_i[ps.LOG_ACTIVE + 1] = ints[moves + _ACTIVE + 1]
-    log_i[ps.LOG_REACTIVE] = plus
-    log_i[ps.LOG_REACTIVE + 1] = minus
+    highest |= post(TOTAL, _COMPENSATED + (at_point < 0), abs(at_point), ints)
+    return int(highest)
 
 
 @kernel_part

@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from openami.metrology.energy import path_state as ps
 from openami.metrology.energy.compiled import Int, kernel_part
-from openami.metrology.energy.edge_terms import cross_terms, product_terms, reference_terms, weigh_edge
+from openami.metrology.energy.edge_terms import (
+    cross_terms,
+    edge_weights,
+    product_terms,
+    reference_terms,
+    weigh_reference,
+)
 from openami.metrology.energy.exact_sums import COLUMNS, PEAK_U
 from openami.metrology.energy.fundamental import demodulated, image_factors, track
 from openami.metrology.energy.path_state import BEFORE, LEAD, TAPS
@@ -67,14 +73,9 @@ def close_window(
     length = ints[ps.LENGTH]
     sound = edge_is_sound(u, i, at, phases, constants_i[ps.RANGE])
     if sound:
-        weigh_edge(
-            reals[ps.EDGE] + reals[ps.SPAN] - length,
-            LEAD - BEFORE + length,
-            coefficients,
-            cosine,
-            sine,
-            reals,
-        )
+        edge_after = reals[ps.EDGE] + reals[ps.SPAN] - length
+        edge_weights(edge_after, coefficients, reals[ps.EDGE_WEIGHT : ps.EDGE_WEIGHT + TAPS])
+        weigh_reference(LEAD - BEFORE + length, cosine, sine, reals)
         product_terms(u, i, at, phases, reals)
         reference_terms(u, i, at, phases, reals, ps.CLOSING)
         if constants_i[ps.EFFECTIVE]:
