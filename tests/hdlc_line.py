@@ -70,9 +70,12 @@ def drive_line(
         arrived = answer(outgoing) if outgoing else b""
         if not arrived:
             arrived = silence()
+        if not arrived:
+            channel.silence()
         try:
-            outgoing = operation.send(arrived) if arrived else channel.timed_out()
+            outgoing = operation.send(arrived)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
-        while not outgoing:
+        if not (outgoing or arrived):
             outgoing = channel.timed_out()
+            assert outgoing, "the operation waits, and so must the link"

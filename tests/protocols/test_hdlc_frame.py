@@ -387,12 +387,12 @@ def worst_streams() -> dict[str, bytes]:
     checked = b"\x7e" + header + crc16_x25(header).to_bytes(2, "little")
     flagged = bytearray(checked * 40)
     return {
-        "flags": b"\x7e" * 400_000,
-        "formats": b"\x7e\xa7\xff" * 130_000,
-        "good headers": checked * 50_000,
-        "good headers and flags": bytes(flagged) * 1_200,
-        "no flag": bytes(400_000),
-        "shortest": b"\x7e\xa0\x07" * 130_000,
+        "flags": b"\x7e" * 100_000,
+        "formats": b"\x7e\xa7\xff" * 33_000,
+        "good headers": checked * 12_000,
+        "good headers and flags": bytes(flagged) * 300,
+        "no flag": bytes(100_000),
+        "shortest": b"\x7e\xa0\x07" * 33_000,
     }
 
 

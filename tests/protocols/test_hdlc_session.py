@@ -249,6 +249,22 @@ def test_garbage_is_left_to_the_time_out_and_the_operation_goes_on(new_meter: Ca
     assert line.channel.bad_frames == 1
 
 
+def test_an_answer_behind_a_frame_that_promises_too_much_is_found_in_the_silence(
+    new_meter: Callable[[], Any],
+) -> None:
+    line = Line({7: new_meter().device()})
+    association = line.associate()
+    operation = association.get(ENERGY)
+    answer = line.session.receive(next(operation))
+    promise = HdlcFrame(HdlcAddress(1), SERVER, 0x10, bytes(2000)).to_bytes()[:40]
+    assert operation.send(promise + answer) == b""
+    line.channel.silence()
+    with pytest.raises(StopIteration) as done:
+        operation.send(b"")
+    assert done.value.value == 123_456
+    assert line.channel.timed_out() == b""
+
+
 def test_a_meter_that_is_gone_ends_in_one_error(new_meter: Callable[[], Any]) -> None:
     channel = HdlcChannel(1, SERVER, repetitions=2)
     operation = channel.connect()

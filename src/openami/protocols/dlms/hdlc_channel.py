@@ -6,9 +6,10 @@
     run(association.associate()); run(association.get(...)); run(association.release())
     run(channel.disconnect())                    # DISC, UA
 
-Where the line gives no answer in time, send what `timed_out` gives and go on waiting; where an octet does not
-follow another within the inter-octet time-out, call `silence`. Rule of this file: what cannot be read on the
-line is counted and left to the time-out; only what the meter says in whole frames can break an association.
+Where an octet does not follow another within the inter-octet time-out, call `silence` and hand the operation
+``b""``; where no answer comes in time, do the same, and if that gives nothing to send, send what `timed_out`
+gives. Rule of this file: what cannot be read on the line is counted and left to the time-out; only what the
+meter says in whole frames can break an association.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Exchange: TypeAlias = Generator[bytes, bytes, None]
 class HdlcChannel:
     """One client's link with one logical device.
 
-    Invariant: `outgoing` sends only over a connected link whose turn is ours (`PrimaryLink`).
+    Invariant: bytes go out only where the link is up and the turn is ours (`PrimaryLink`).
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class HdlcChannel:
         How often `timed_out` repeats one thing before it gives up.
     """
 
-    __slots__ = ("_decoder", "bad_frames", "link")
+    __slots__ = ("_decoder", "_uncovered", "bad_frames", "link")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class HdlcChannel:
         peer = server if isinstance(server, HdlcAddress) else HdlcAddress(server)
         self.link = PrimaryLink(HdlcAddress(client), peer, parameters, repetitions)
         self._decoder = HdlcDecoder()
+        self._uncovered: list[HdlcFrame | RemoteProtocolError] = []
         self.bad_frames = 0
 
     @property
@@ -66,7 +68,7 @@ class HdlcChannel:
         return self.link.agreed
 
     def outgoing(self, apdu: bytes) -> bytes:
-        """The first frames of an APDU; `LocalProtocolError` where the link is not up or not ours."""
+        """The first frames of an APDU, none while the meter has the turn; raises `LocalProtocolError`."""
         return self.link.send(COMMAND + apdu)
 
     def incoming(self, data: bytes) -> Incoming:
@@ -77,11 +79,15 @@ class HdlcChannel:
         RemoteProtocolError
             The meter ended the link, refused a frame, or sent what is no answer.
         """
-        return self._heard(self._decoder.feed(data))
+        uncovered, self._uncovered = self._uncovered, []
+        return self._heard(uncovered + self._decoder.feed(data))
 
-    def silence(self) -> Incoming:
-        """The inter-octet time-out passed: a frame that is not whole is given up; raises as `incoming`."""
-        return self._heard(self._decoder.silence())
+    def silence(self) -> None:
+        """The inter-octet time-out passed: a frame that is not whole is given up.
+
+        A good frame that stood behind it is brought by the next `incoming`, also by one without octets.
+        """
+        self._uncovered += self._decoder.silence()
 
     def timed_out(self) -> bytes:
         """No answer came in time: bytes to send again, empty where none is awaited.
@@ -91,7 +97,7 @@ class HdlcChannel:
         LinkError
             After the last repetition; the link is down.
         """
-        self._heard(self._decoder.silence())
+        self.silence()
         return self.link.timed_out()
 
     def connect(self) -> Exchange:
