@@ -6,9 +6,10 @@ Rule of this file: a secret is compared in constant time and never shown.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
+from typing import Final
 
 from openami.protocols.dlms.apdu_block_transfer import MAX_WINDOW
 from openami.protocols.dlms.interface_classes.interface_object import Access
@@ -39,6 +40,36 @@ class Mechanism(IntEnum):
         return self >= Mechanism.HIGH
 
 
+class Administration(IntFlag):
+    """What a client may change of its own association."""
+
+    NONE = 0
+    SECRET = 1
+    OBJECTS = 2
+    USERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRights:
+    """What one client may do with one object.
+
+    Parameters
+    ----------
+    attributes:
+        Access to each attribute; none to those that are not named. Attribute 1 is always readable.
+    methods:
+        Methods that it may run.
+    """
+
+    attributes: Mapping[int, Access] = field(default_factory=dict, hash=False)
+    methods: frozenset[int] = frozenset()
+
+
+HIGHEST_ASSOCIATION_VERSION: Final = 3
+_NO_RIGHTS: Final = ObjectRights()
+_ASSOCIATIONS: Final = (0, 0, 40)
+
+
 @dataclass(frozen=True, slots=True)
 class AssociationPolicy:
     """What one client (by its wPort) may do.
@@ -61,6 +92,17 @@ class AssociationPolicy:
         Largest APDU that the server takes from it.
     window:
         Blocks of a general-block-transfer that the server takes at once.
+    rights:
+        What it may do with each object, within the ceiling; objects that are not named it does not see.
+        None: what the classes offer.
+    association_version:
+        Version of the class Association LN in which it sees its association.
+    administers:
+        What it may change of its own association.
+    security_setup:
+        The security setup that governs the association.
+    users:
+        Numbers and names of the users of the client.
 
     Raises
     ------
@@ -76,8 +118,18 @@ class AssociationPolicy:
     protection: Protection = Protection.NONE
     max_pdu: int = MAX_PDU
     window: int = DEFAULT_WINDOW
+    rights: Mapping[ObisCode, ObjectRights] | None = field(default=None, hash=False, repr=False)
+    association_version: int = 1
+    administers: Administration = Administration.NONE
+    security_setup: ObisCode | None = None
+    users: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
+        if not 0 <= self.association_version <= HIGHEST_ASSOCIATION_VERSION:
+            raise LocalProtocolError(
+                f"Association LN version {self.association_version}",
+                expected=f"0 .. {HIGHEST_ASSOCIATION_VERSION}",
+            )
         if not MIN_PDU <= self.max_pdu <= MAX_PDU or not 1 <= self.window <= MAX_WINDOW:
             raise LocalProtocolError(
                 f"a policy with PDUs of {self.max_pdu} octets and a window of {self.window}",
@@ -86,11 +138,32 @@ class AssociationPolicy:
 
     def sees(self, logical_name: ObisCode) -> bool:
         """True where the client may know of the object."""
+        if self.rights is not None and logical_name not in self.rights:
+            return False
         return self.objects is None or logical_name in self.objects
 
     def access(self, offered: Access) -> Access:
         """Access that is left of what an attribute offers."""
         return Access(offered & self.ceiling)
+
+    def granted(self, logical_name: ObisCode, index: int, offered: Access) -> Access:
+        """Access to an attribute of an object that is left of what its class offers.
+
+        The association itself is not among the rights: what a client may do with it is `administers`.
+        """
+        if self.rights is None or logical_name.groups[:3] == _ASSOCIATIONS:
+            return self.access(offered)
+        rights = self.rights.get(logical_name, _NO_RIGHTS)
+        given = Access.READ if index == 1 else rights.attributes.get(index, Access.NONE)
+        return Access(offered & given & self.ceiling)
+
+    def may_invoke(self, logical_name: ObisCode, index: int) -> bool:
+        """True where the client may run a method of an object."""
+        if self.ceiling is not Access.READ_WRITE:
+            return False
+        if self.rights is None or logical_name.groups[:3] == _ASSOCIATIONS:
+            return True
+        return index in self.rights.get(logical_name, _NO_RIGHTS).methods
 
     def proves(self, secret: bytes) -> bool:
         """True where ``secret`` is the password."""

@@ -64,6 +64,13 @@ class LogicalDevice:
                 return policy
         return None
 
+    def replace_policy(self, policy: AssociationPolicy) -> None:
+        """Put another policy in the place of the client's; associations that are open go on with theirs."""
+        self._policies = tuple(policy if known.client == policy.client else known for known in self._policies)
+
+    def written(self, class_id: int, logical_name: ObisCode, attribute: int) -> None:
+        """Told by the services that a client has set an attribute."""
+
     def find(self, logical_name: ObisCode) -> InterfaceObject | None:
         """The object of a logical name; None where there is none."""
         return self._objects.get(logical_name)

@@ -61,7 +61,7 @@ from openami.protocols.dlms.association_policy import AssociationPolicy
 from openami.protocols.dlms.axdr import NULL, Data, decode, encode
 from openami.protocols.dlms.descriptors import Attribute, Method, Selector
 from openami.protocols.dlms.initiate import Conformance
-from openami.protocols.dlms.interface_classes.association_ln import AssociationContext, AssociationLn
+from openami.protocols.dlms.interface_classes.association_ln import AssociationContext, association_object
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.limits import MAX_REASSEMBLED
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
@@ -144,7 +144,7 @@ class ServerServices:
         self._max_send = largest_answer
         general = Conformance.GENERAL_BLOCK_TRANSFER & self._conformance
         self._largest = largest_in_general_blocks if general else largest_answer
-        self._current = AssociationLn(device, policy, context)
+        self._current = association_object(device, policy, context)
         self._answer: LongAnswer | None = None
         self._request: LongRequest | None = None
 
@@ -220,10 +220,13 @@ class ServerServices:
             raise AccessError(AccessResult.OBJECT_CLASS_INCONSISTENT, where=str(named))
         return found
 
+    def _granted(self, found: InterfaceObject, index: int) -> Access:
+        return self._policy.granted(found.logical_name, index, found.rule(index).access)
+
     def _read(self, attribute: Attribute, selector: Selector | None) -> bytes | AccessResult:
         try:
             found = self._find(attribute)
-            if not self._policy.access(found.rule(attribute.index).access) & Access.READ:
+            if not self._granted(found, attribute.index) & Access.READ:
                 return AccessResult.READ_WRITE_DENIED
             if selector is not None and not self._conformance & Conformance.SELECTIVE_ACCESS:
                 return AccessResult.SCOPE_OF_ACCESS_VIOLATED
@@ -236,11 +239,12 @@ class ServerServices:
     def _write(self, attribute: Attribute, selector: Selector | None, value: Data) -> AccessResult:
         try:
             found = self._find(attribute)
-            if not self._policy.access(found.rule(attribute.index).access) & Access.WRITE:
+            if not self._granted(found, attribute.index) & Access.WRITE:
                 return AccessResult.READ_WRITE_DENIED
             if selector is not None:
                 return AccessResult.SCOPE_OF_ACCESS_VIOLATED
             found.write(attribute.index, value)
+            self._device.written(found.class_id, found.logical_name, attribute.index)
         except AccessError as refused:
             return refused.result
         except OpenAmiError:
@@ -258,7 +262,7 @@ class ServerServices:
     def _act(self, method: Method, parameter: Data | None) -> ActionResult:
         try:
             found = self._find(method)
-            if self._policy.ceiling is not Access.READ_WRITE:
+            if not self._policy.may_invoke(found.logical_name, method.index):
                 return ActionResult(AccessResult.READ_WRITE_DENIED)
             returned = found.invoke(method.index, parameter)
             return ActionResult(AccessResult.SUCCESS, None if returned is None else encode(returned))

@@ -1,27 +1,57 @@
-"""Association LN, class 15 version 1 (IEC 62056-6-2 clause 4.4.2): what the associated client sees.
+"""Association LN, class 15 versions 0 to 3 (IEC 62056-6-2 clause 4.4.2): what a client sees and may do.
 
-Made for each association, not kept per meter; the encoded object list, the only large part, is shared by all
-meters that have the same objects and rights. Rule of this file: the secret is never readable.
+    access rights   version 0       enum 0 none, 1 read, 2 write, 3 both; methods: boolean
+                    versions 1, 2   the same, and 4, 5, 6 where messages must be authenticated; methods: enum
+                                    0 none, 1 allowed, 2 allowed and authenticated
+                    version 3       bits: 1 read (method: access), 2 write; request 4 authenticated,
+                                    8 encrypted, 16 signed; response 32, 64, 128 (recalled)
+    attributes      9 security_setup_reference since version 1; 10 user_list, 11 current_user since 2
+
+The object of the current association is made for each association, those of the others live in the device;
+the encoded object list, the only large part, is shared by all meters that have the same objects and rights.
+Rule of this file: the secret is never readable, and nobody gives himself more than his policy allows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
+from openami.protocols.dlms.association_policy import Administration, AssociationPolicy, Mechanism
 from openami.protocols.dlms.axdr import NULL, BitString, Data, Tag, array, encode, structure
+from openami.protocols.dlms.initiate import SUPPORTED
 from openami.protocols.dlms.interface_classes.interface_object import (
     Access,
     AttributeRule,
     InterfaceObject,
+    type_unmatched,
 )
+from openami.protocols.dlms.interface_classes.stored_object import items, number, octets
+from openami.protocols.dlms.interface_classes.value_types import (
+    LOGICAL_NAME,
+    LONG_UNSIGNED,
+    UNSIGNED,
+    Anything,
+    Octets,
+    Text,
+    ValueType,
+    record,
+)
+from openami.protocols.dlms.limits import MAX_PDU
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
+from openami.protocols.dlms.results import AccessError, AccessResult
+from openami.protocols.dlms.security_control import Protection
 from openami.quantities.obis import ObisCode
 
-ASSOCIATED = 2
+NOT_ASSOCIATED: Final = 0
+ASSOCIATED: Final = 2
 _DLMS_VERSION = 6
+_MOST_USERS = 32
+_SECRET = Octets(1, 64)
+_LISTED = record(LONG_UNSIGNED, UNSIGNED, LOGICAL_NAME, Anything(4096))
+_USER = record(UNSIGNED, Text(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +64,8 @@ class ListedObject:
     attributes: tuple[AttributeRule, ...]
     methods: tuple[tuple[int, bool], ...]
 
-    def to_data(self) -> Data:
-        """``object_list_element`` with the access rights of version 1."""
+    def to_data(self, association_version: int, protection: Protection) -> Data:
+        """``object_list_element`` with the access rights of a version of the class."""
         return structure(
             Data(Tag.LONG_UNSIGNED, self.class_id),
             Data(Tag.UNSIGNED, self.version),
@@ -44,19 +74,41 @@ class ListedObject:
                 array(
                     structure(
                         Data(Tag.INTEGER, rule.index),
-                        Data(Tag.ENUM, int(rule.access)),
-                        array(Data(Tag.INTEGER, number) for number in rule.selectors)
+                        Data(Tag.ENUM, attribute_mode(rule.access, association_version, protection)),
+                        array(Data(Tag.INTEGER, chosen) for chosen in rule.selectors)
                         if rule.selectors
                         else NULL,
                     )
                     for rule in self.attributes
                 ),
                 array(
-                    structure(Data(Tag.INTEGER, index), Data(Tag.ENUM, int(allowed)))
+                    structure(Data(Tag.INTEGER, index), method_mode(allowed, association_version, protection))
                     for index, allowed in self.methods
                 ),
             ),
         )
+
+
+def attribute_mode(access: Access, association_version: int, protection: Protection) -> int:
+    """Number that stands for a right to an attribute."""
+    if association_version >= 3:
+        return int(access) | (_protection_bits(protection) if access else 0)
+    authenticated = association_version > 0 and bool(protection & Protection.AUTHENTICATED)
+    return int(access) + 3 if access and authenticated else int(access)
+
+
+def method_mode(allowed: bool, association_version: int, protection: Protection) -> Data:
+    """Value that stands for a right to a method."""
+    if association_version == 0:
+        return Data(Tag.BOOLEAN, allowed)
+    if association_version >= 3:
+        return Data(Tag.ENUM, 1 | _protection_bits(protection) if allowed else 0)
+    return Data(Tag.ENUM, int(allowed) + int(allowed and bool(protection & Protection.AUTHENTICATED)))
+
+
+def _protection_bits(protection: Protection) -> int:
+    authenticated = 4 | 32 if protection & Protection.AUTHENTICATED else 0
+    return authenticated | (8 | 64 if protection & Protection.ENCRYPTED else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,55 +134,100 @@ class AssociationContext:
 
 def listed(item: InterfaceObject, policy: AssociationPolicy) -> ListedObject:
     """An object as the client of a policy sees it."""
-    may_act = policy.ceiling is Access.READ_WRITE
     return ListedObject(
         item.class_id,
         item.version,
         item.logical_name,
         tuple(
-            AttributeRule(rule.index, policy.access(rule.access), rule.selectors)
+            AttributeRule(
+                rule.index, policy.granted(item.logical_name, rule.index, rule.access), rule.selectors
+            )
             for rule in item.attribute_rules()
         ),
-        tuple((index, may_act) for index in item.method_rules()),
+        tuple((index, policy.may_invoke(item.logical_name, index)) for index in item.method_rules()),
     )
 
 
-@lru_cache(maxsize=64)
-def _encoded_list(objects: tuple[ListedObject, ...]) -> bytes:
-    return encode(array(item.to_data() for item in objects))
+@lru_cache(maxsize=256)
+def _encoded_list(
+    objects: tuple[ListedObject, ...], association_version: int, protection: Protection
+) -> bytes:
+    return encode(array(item.to_data(association_version, protection) for item in objects))
 
 
 class AssociationLn(InterfaceObject):
-    """The association that a client is in, always 0-0:40.0.0."""
+    """An association with one client, class version 1.
+
+    Parameters
+    ----------
+    device:
+        The logical device.
+    policy:
+        What the client may do; where the device has changed it since, the device's counts.
+    context:
+        What was agreed on; None for an association that is not the one in use.
+    logical_name:
+        0-0:40.0.0 for the association in use, else the name of its own.
+    """
 
     __slots__ = ("_context", "_device", "_object_list", "_policy")
 
     class_id: ClassVar[int] = 15
     version: ClassVar[int] = 1
-    rules: ClassVar[tuple[AttributeRule, ...]] = (
-        *(AttributeRule(index) for index in range(1, 7)),
-        AttributeRule(7, Access.NONE),
-        AttributeRule(8),
-        AttributeRule(9),
-    )
+    last_attribute: ClassVar[int] = 9
 
-    def __init__(self, device: LogicalDevice, policy: AssociationPolicy, context: AssociationContext) -> None:
-        super().__init__(CURRENT_ASSOCIATION)
+    def __init__(
+        self,
+        device: LogicalDevice,
+        policy: AssociationPolicy,
+        context: AssociationContext | None,
+        logical_name: ObisCode = CURRENT_ASSOCIATION,
+    ) -> None:
+        super().__init__(logical_name)
         self._device = device
         self._policy = policy
         self._context = context
         self._object_list: bytes | None = None
 
+    @property
+    def policy(self) -> AssociationPolicy:
+        """What the client may do at present."""
+        return self._device.policy(self._policy.client) or self._policy
+
+    def attribute_rules(self) -> tuple[AttributeRule, ...]:
+        """Attributes of the version; the secret of low level security may be set where that is allowed."""
+        settable = self._policy.mechanism is Mechanism.LOW and self._administers(Administration.SECRET)
+        return tuple(
+            AttributeRule(index, Access.READ if index != 7 else Access.WRITE if settable else Access.NONE)
+            for index in range(1, self.last_attribute + 1)
+        )
+
+    def method_rules(self) -> tuple[int, ...]:
+        """Methods that the mechanism and the policy leave."""
+        offered: list[int] = []
+        if self._policy.mechanism.high:
+            offered.append(1)
+            if self._administers(Administration.SECRET):
+                offered.append(2)
+        if self._administers(Administration.OBJECTS):
+            offered += (3, 4)
+        if self.last_attribute >= 10 and self._administers(Administration.USERS):
+            offered += (5, 6)
+        return tuple(offered)
+
     def value(self, index: int) -> bytes:
         """Encoded attribute."""
-        context = self._context
+        policy = self.policy
+        context = self._context or AssociationContext(
+            policy.client, 0, int(SUPPORTED), policy.max_pdu, MAX_PDU
+        )
         match index:
             case 2:
                 # Made once: a request with list may name this attribute thousands of times.
                 if self._object_list is None:
-                    seen = (item for item in self._device if self._policy.sees(item.logical_name))
+                    seen = (item for item in self._device if policy.sees(item.logical_name))
                     self._object_list = _encoded_list(
-                        tuple(listed(item, self._policy) for item in (self, *seen))
+                        tuple(listed(item, policy) for item in (self, *seen)), self.version, policy.protection
                     )
                 return self._object_list
             case 3:
@@ -138,7 +235,7 @@ class AssociationLn(InterfaceObject):
                     structure(Data(Tag.INTEGER, context.client), Data(Tag.LONG_UNSIGNED, context.server))
                 )
             case 4:
-                return encode(_object_identifier(1, 1))
+                return encode(_object_identifier(1, 3 if policy.protection else 1))
             case 5:
                 return encode(
                     structure(
@@ -151,11 +248,129 @@ class AssociationLn(InterfaceObject):
                     )
                 )
             case 6:
-                return encode(_object_identifier(2, self._policy.mechanism))
+                return encode(_object_identifier(2, policy.mechanism))
             case 8:
-                return encode(Data(Tag.ENUM, ASSOCIATED))
+                return encode(Data(Tag.ENUM, NOT_ASSOCIATED if self._context is None else ASSOCIATED))
+            case 10:
+                return encode(array(_user(*user) for user in policy.users))
+            case 11:
+                return encode(_user(0, ""))
             case _:
-                return encode(Data(Tag.OCTET_STRING, bytes(6)))
+                reference = policy.security_setup
+                return encode(Data(Tag.OCTET_STRING, bytes(6) if reference is None else reference.to_bytes()))
+
+    def write(self, index: int, value: Data) -> None:
+        """Set the secret of low level security; raises `AccessError`."""
+        if index != 7 or not self.rule(7).access & Access.WRITE:
+            return super().write(index, value)
+        self._replace(replace(self.policy, secret=octets(self._checked(value, _SECRET))))
+
+    def invoke(self, index: int, parameter: Data | None) -> Data | None:
+        """The methods that `method_rules` names; ``reply_to_HLS_authentication`` only while associating."""
+        if index not in self.method_rules():
+            return super().invoke(index, parameter)
+        policy = self.policy
+        match index:
+            case 1:
+                raise AccessError(AccessResult.TEMPORARY_FAILURE, where="no challenge is open")
+            case 2:
+                self._replace(self._with_secret(policy, parameter))
+            case 3 | 4:
+                self._replace(self._with_objects(policy, index == 3, self._checked(parameter, _LISTED)))
+            case _:
+                user, name = items(self._checked(parameter, _USER))
+                users = tuple(known for known in policy.users if known[0] != number(user))
+                if index == 5:
+                    users = (*users, (number(user), str(name.value)))
+                elif users == policy.users:
+                    raise AccessError(AccessResult.OBJECT_UNDEFINED, where="no such user")
+                if len(users) > _MOST_USERS:
+                    raise AccessError(AccessResult.TEMPORARY_FAILURE, where="the user list is full")
+                self._replace(replace(policy, users=users))
+        return None
+
+    def _administers(self, what: Administration) -> bool:
+        return bool(self._policy.administers & what)
+
+    def _checked(self, value: Data | None, kind: ValueType) -> Data:
+        if value is None or not kind.admits(value):
+            raise type_unmatched(self.logical_name, value)
+        return value
+
+    def _replace(self, policy: AssociationPolicy) -> None:
+        self._device.replace_policy(policy)
+        self._object_list = None
+
+    def _with_secret(self, policy: AssociationPolicy, parameter: Data | None) -> AssociationPolicy:
+        """``change_HLS_secret``: of the mechanisms that hash one, and only where nobody can read along."""
+        hashed = (Mechanism.HIGH_MD5, Mechanism.HIGH_SHA1, Mechanism.HIGH_SHA256)
+        if policy.mechanism not in hashed or not policy.protection & Protection.ENCRYPTED:
+            raise AccessError(AccessResult.READ_WRITE_DENIED, where="change_HLS_secret")
+        return replace(policy, secret=octets(self._checked(parameter, _SECRET)))
+
+    def _with_objects(self, policy: AssociationPolicy, added: bool, element: Data) -> AssociationPolicy:
+        """``add_object``, ``remove_object``: the client sees an object of the device, or no more."""
+        class_id, _, name, _ = items(element)
+        logical_name = ObisCode.from_bytes(octets(name))
+        found = self._device.find(logical_name)
+        if found is None or found.class_id != number(class_id):
+            raise AccessError(AccessResult.OBJECT_UNDEFINED, where=str(logical_name))
+        seen = frozenset(item.logical_name for item in self._device if policy.sees(item.logical_name))
+        changed = seen | {logical_name} if added else seen - {logical_name}
+        return replace(policy, objects=changed)
+
+
+class AssociationLnVersion0(AssociationLn):
+    """An association with one client, class version 0."""
+
+    __slots__ = ()
+
+    version: ClassVar[int] = 0
+    last_attribute: ClassVar[int] = 8
+
+
+class AssociationLnVersion2(AssociationLn):
+    """An association with one client, class version 2: with users."""
+
+    __slots__ = ()
+
+    version: ClassVar[int] = 2
+    last_attribute: ClassVar[int] = 11
+
+
+class AssociationLnVersion3(AssociationLnVersion2):
+    """An association with one client, class version 3: rights say how messages must be protected."""
+
+    __slots__ = ()
+
+    version: ClassVar[int] = 3
+
+
+_VERSIONS: Final = (AssociationLnVersion0, AssociationLn, AssociationLnVersion2, AssociationLnVersion3)
+
+
+def association_object(
+    device: LogicalDevice,
+    policy: AssociationPolicy,
+    context: AssociationContext | None = None,
+    logical_name: ObisCode = CURRENT_ASSOCIATION,
+) -> AssociationLn:
+    """The association object in the version of the policy."""
+    return _VERSIONS[policy.association_version](device, policy, context, logical_name)
+
+
+def association_objects(device: LogicalDevice, names: Iterable[tuple[ObisCode, int]]) -> list[AssociationLn]:
+    """Objects of the associations with clients, by name and wPort: what management sees of the others."""
+    made = []
+    for logical_name, client in names:
+        policy = device.policy(client)
+        if policy is not None:
+            made.append(association_object(device, policy, None, logical_name))
+    return made
+
+
+def _user(user: int, name: str) -> Data:
+    return structure(Data(Tag.UNSIGNED, user), Data(Tag.VISIBLE_STRING, name))
 
 
 def _object_identifier(branch: int, last: int | Mechanism) -> Data:
