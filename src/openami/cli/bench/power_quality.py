@@ -1,7 +1,7 @@
 """Bench of power quality: the whole class A instrument, its accuracy, its memory, beside pqopen-lib.
 
 Three phases (six channels) at 6.4 kHz, 24-bit counts, 49.3 Hz with harmonics, a dip a minute to 60 % of
-0.2 s; in processor time on one core, best of several minutes of a running stream fed twenty seconds at
+0.2 s; in processor time on one core, best of several minutes of a running stream fed ten seconds at
 a time. Speeds are in meter-seconds a second: seconds of one three-phase meter analysed in a second.
 
 Ours computes, per 10-cycle window: rms, active and reactive power, 50 harmonic and 51 interharmonic subgroups
@@ -51,7 +51,7 @@ CLASS_A = {
 _RATE_HZ = 6400.0
 _F_HZ = 49.3
 _SECONDS = 60  # a whole number of cycles: blocks of it make one stream
-_FEED_S = 20
+_FEED_S = 10
 _PASSES = 60
 _MEMORY_LIMIT_MB = 8.0
 _SETTLED = 3  # first windows that are not compared: the peer's filter settles

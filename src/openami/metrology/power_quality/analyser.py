@@ -44,7 +44,7 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Samples = npt.NDArray[np.float64] | npt.NDArray[np.int32]
 
-_BLOCK = 131_072
+_BLOCK = 65_536
 """Samples that are worked on at a time: bounds memory however much is fed at once."""
 
 _LEAST_VOLTAGE = 0.013

@@ -30,6 +30,8 @@ I64 = npt.NDArray[np.int64]
 _KEPT = 8
 """Values of a channel kept behind the last one looked at: an edge wants three before it and two behind."""
 
+_STARTS, _VALUES, _PERIODS = range(3)
+
 
 @dataclass(frozen=True, slots=True)
 class EventThresholds:
@@ -166,8 +168,8 @@ class _Edge:
 class EventDetector:
     """Events of a stream of Urms(1/2) of one system.
 
-    Invariant: the values kept of channel c are numbers ``_base[c]`` and following; all values before the
-    position were looked at, in order of time over the channels, and none behind it.
+    Invariant: of channel c ``_counts[c]`` values are kept, numbers ``_base[c]`` and following, of which the
+    first ``_looked_at[c]`` were looked at; the channels' values were looked at in order of time.
 
     Parameters
     ----------
@@ -205,11 +207,10 @@ class EventDetector:
         self._channels[:, kernel.SLIDING] = declared_v
         self._rings = np.zeros((channels, kernel.RING, half_cycles))
         self._kinds = np.zeros((4, kernel.KIND_STATE))
-        self._starts = [np.empty(0) for _ in range(channels)]
-        self._values = [np.empty(0) for _ in range(channels)]
+        self._kept = np.empty((3, channels, 0))
+        self._counts = np.zeros(channels, np.int64)
+        self._looked_at = np.zeros(channels, np.int64)
         self._base = [0] * channels
-        self._looked_at = [0] * channels
-        self._periods = [np.empty(0) for _ in range(channels)]
         self._openings: dict[EventKind, _Edge] = {}
         self._closing: list[tuple[EventKind, _Edge, _Edge]] = []
         self._past: list[tuple[EventKind, float, float]] = []
@@ -225,14 +226,22 @@ class EventDetector:
 
         An end is told two half cycles of its channel later, when the values behind it are there.
         """
-        if len(half_cycles) != len(self._starts):
+        if len(half_cycles) != self._counts.size:
             raise MeteringError(
-                f"Urms(1/2) of {len(half_cycles)} channels", expected=f"{len(self._starts)} channels"
+                f"Urms(1/2) of {len(half_cycles)} channels", expected=f"{self._counts.size} channels"
             )
+        needed = int(self._counts.max()) + max(len(columns) for columns in half_cycles)
+        if needed > self._kept.shape[2]:
+            room = np.empty((3, self._counts.size, needed + needed // 8))
+            room[:, :, : self._kept.shape[2]] = self._kept
+            self._kept = room
         for channel, columns in enumerate(half_cycles):
-            self._starts[channel] = np.concatenate((self._starts[channel], columns.start))
-            self._values[channel] = np.concatenate((self._values[channel], columns.u_v))
-            self._periods[channel] = np.concatenate((self._periods[channel], columns.period))
+            first = int(self._counts[channel])
+            last = first + len(columns)
+            self._kept[_STARTS, channel, first:last] = columns.start
+            self._kept[_VALUES, channel, first:last] = columns.u_v
+            self._kept[_PERIODS, channel, first:last] = columns.period
+            self._counts[channel] = last
         begun, rows = self._look()
         for row in rows:
             self._note(row)
@@ -253,7 +262,8 @@ class EventDetector:
             if kind is EventKind.RAPID_VOLTAGE_CHANGE:
                 continue
             self._past.append((kind, first.start, inf))
-            cut.append((kind, first, float(self._starts[first.channel][-1]), None))
+            latest = float(self._kept[_STARTS, first.channel, int(self._counts[first.channel]) - 1])
+            cut.append((kind, first, latest, None))
         state = self._kinds
         events = tuple(
             VoltageEvent(
@@ -293,27 +303,16 @@ class EventDetector:
         self._past = [item for item in self._past if item[2] > position]
 
     def _look(self) -> tuple[list[Beginning], list[F64]]:
-        size = max(starts.size for starts in self._starts)
-        channels = len(self._starts)
-        starts, values = np.zeros((channels, size)), np.zeros((channels, size))
-        begin, end = np.empty(channels, np.int64), np.empty(channels, np.int64)
-        for channel in range(channels):
-            count = self._starts[channel].size
-            starts[channel, :count] = self._starts[channel]
-            values[channel, :count] = self._values[channel]
-            begin[channel] = self._looked_at[channel] - self._base[channel]
-            end[channel] = count
-        rows = np.empty((4 * int((end - begin).sum()) + 4, kernel.ROW))
+        rows = np.empty((4 * int((self._counts - self._looked_at).sum()) + 4, kernel.ROW))
         written = kernel.find_events(
-            starts, values, begin, end, self._configuration, self._channels, self._rings, self._kinds, rows
-        )
-        for channel in range(channels):
-            self._looked_at[channel] = self._base[channel] + int(begin[channel])
-        positions = [
-            float(starts[c, begin[c]] if begin[c] < end[c] else starts[c, end[c] - 1]) if end[c] else -inf
-            for c in range(channels)
-        ]
-        self._position = min(positions)
+            self._kept[_STARTS], self._kept[_VALUES], self._looked_at, self._counts, self._configuration,
+            self._channels, self._rings, self._kinds, rows,
+        )  # fmt: skip
+        if self._counts.all():
+            next_ones = np.minimum(self._looked_at, self._counts - 1)
+            self._position = min(
+                float(self._kept[_STARTS, channel, k]) for channel, k in enumerate(next_ones)
+            )
         found = list(rows[:written])
         begun = [
             Beginning(EventKind(int(row[kernel.KIND])), int(row[kernel.CHANNEL]), float(row[kernel.START]))
@@ -349,11 +348,11 @@ class EventDetector:
             *self._openings.values(),
             *(e for _, first, last in self._closing for e in (first, last)),
         ]:
-            base, values = self._base[edge.channel], self._values[edge.channel]
-            if edge.squares is None and edge.number + 2 < base + values.size:
-                around = np.clip(np.arange(edge.number - 3, edge.number + 3) - base, 0, None)
-                edge.squares = values[around] ** 2
-                edge.period = float(self._periods[edge.channel][edge.number - base])
+            at = edge.number - self._base[edge.channel]
+            if edge.squares is None and at + 2 < self._counts[edge.channel]:
+                around = np.clip(np.arange(at - 3, at + 3), 0, None)
+                edge.squares = self._kept[_VALUES, edge.channel, around] ** 2
+                edge.period = float(self._kept[_PERIODS, edge.channel, at])
 
     def _ended(self) -> list[VoltageEvent]:
         ended = []
@@ -385,12 +384,13 @@ class EventDetector:
         return ended
 
     def _forget(self) -> None:
-        for channel in range(len(self._starts)):
-            drop = self._looked_at[channel] - self._base[channel] - _KEPT
+        for channel in range(self._counts.size):
+            drop = int(self._looked_at[channel]) - _KEPT
             if drop > 0:
-                self._starts[channel] = self._starts[channel][drop:].copy()
-                self._values[channel] = self._values[channel][drop:].copy()
-                self._periods[channel] = self._periods[channel][drop:].copy()
+                count = int(self._counts[channel])
+                self._kept[:, channel, : count - drop] = self._kept[:, channel, drop:count]
+                self._counts[channel] -= drop
+                self._looked_at[channel] -= drop
                 self._base[channel] += drop
 
 

@@ -39,7 +39,8 @@ LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
  _I_SCALE, _STATE) = range(23)  # fmt: skip
 
 # What is written of a half cycle.
-_START, _LENGTH, _U_V, _I_A, _RISING, _IS_HELD, _COLUMNS = range(7)
+_START, _LENGTH, _U_V, _I_A, _COLUMNS = range(5)
+_RISING, _IS_HELD, _MARKS = range(3)
 
 _CALM_SHIFT = 0.02
 """A crossing this share of a period away from where it was expected is no calm one (7 degrees)."""
@@ -201,10 +202,12 @@ class HalfCycleStream:
         joined_u = np.concatenate((self._u_carry, u[:, :head]), axis=1)
         joined_i = np.concatenate((self._i_carry, currents[:, :head]), axis=1)
         columns = np.empty((phases, _COLUMNS, int((count + kept) / (0.25 * self._state[0, _SHORTEST])) + 4))
+        marks = np.empty((phases, _MARKS, columns.shape[2]), np.bool_)
         counts = np.zeros(phases, np.int64)
-        self._advance(joined_u, joined_i, self._position - kept, columns, counts)
+        first = self._position - kept
+        _track(joined_u, joined_i, first, self._state, self._tables, columns, marks, counts)
         if head < count:
-            self._advance(u, currents, self._position, columns, counts)
+            _track(u, currents, self._position, self._state, self._tables, columns, marks, counts)
             joined_u, joined_i = u, currents
         self._u_carry = joined_u[:, -self._reach :].copy()
         self._i_carry = joined_i[:, -self._reach :].copy()
@@ -215,17 +218,11 @@ class HalfCycleStream:
                 period=found[_LENGTH, :n],
                 u_v=found[_U_V, :n],
                 i_a=found[_I_A, : n if i is not None else 0],
-                rising=found[_RISING, :n] > 0,
-                held=found[_IS_HELD, :n] > 0,
+                rising=marked[_RISING, :n],
+                held=marked[_IS_HELD, :n],
             )
-            for found, n in zip(columns, counts, strict=True)
+            for found, marked, n in zip(columns, marks, counts, strict=True)
         )
-
-    def _advance(
-        self, u: Samples, i: Samples, first: int, columns: F64, counts: npt.NDArray[np.int64]
-    ) -> None:
-        """Append the half cycles complete within ``u``, whose sample 0 is ``first``."""
-        _track(u, i, first, self._state, self._tables, columns, counts)
 
 
 @njit(cache=True, nogil=True)
@@ -343,9 +340,10 @@ def _track(
     state: F64,
     tables: npt.NDArray[np.float32],
     columns: F64,
+    marks: Mask,
     counts: npt.NDArray[np.int64],
 ) -> None:  # pragma: no cover - compiled
-    """Advance every phase as far as its samples reach; appends what was found to ``columns``.
+    """Advance every phase as far as its samples reach; appends what was found to ``columns`` and ``marks``.
 
     Step k finds crossing k, closes segment k - 1 (the whole samples from crossing k - 1 up to crossing k) and
     finishes the window that began at crossing k - 2: two segments, more or less the few whole samples between
@@ -414,8 +412,8 @@ def _track(
                     inside = state[phase, _I_SEGMENT] + i_closed
                     square = _mean_square(i, phase, first, older, period, inside, end)
                     columns[phase, _I_A, written] = np.sqrt(square) * state[phase, _I_SCALE]
-                columns[phase, _RISING, written] = state[phase, _OLDER_SIGN]
-                columns[phase, _IS_HELD, written] = state[phase, _OLDER_HELD]
+                marks[phase, _RISING, written] = state[phase, _OLDER_SIGN] > 0.0
+                marks[phase, _IS_HELD, written] = state[phase, _OLDER_HELD] > 0.0
                 written += 1
             _learn_period(state, phase, crossing, expected, amplitude, held)
             state[phase, _U_SEGMENT], state[phase, _I_SEGMENT] = u_closed, i_closed
