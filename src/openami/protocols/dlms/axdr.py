@@ -14,6 +14,7 @@ import struct
 from openami.protocols.dlms.axdr_scalars import (
     ADVANCE,
     FIXED,
+    TAGGED,
     encode_scalar,
     length_at,
     scalar_at,
@@ -124,25 +125,39 @@ def encode(data: Data) -> bytes:
         The value does not fit its type, or is nested deeper than the limit.
     """
     parts: list[bytes] = []
-    _encode(data, parts, 0)
+    _encode((data,), parts, 0)
     return b"".join(parts)
 
 
-def _encode(data: Data, parts: list[bytes], depth: int) -> None:
-    tag, value = data
-    parts.append(bytes((tag,)))
-    if tag is Tag.ARRAY or tag is Tag.STRUCTURE:
-        if not isinstance(value, tuple) or depth >= MAX_DEPTH:
-            raise LocalProtocolError(f"{tag.name} must hold a tuple, nested at most {MAX_DEPTH} deep")
-        parts.append(encode_length(len(value)))
-        for item in value:
-            _encode(item, parts, depth + 1)
-    elif tag is Tag.COMPACT_ARRAY:
-        if not isinstance(value, CompactArray):
-            raise LocalProtocolError("a compact array needs its type description")
-        parts.append(encode_compact_array(value))
-    else:
-        parts.append(encode_scalar(tag, value))
+def _encode(items: tuple[Data, ...], parts: list[bytes], depth: int) -> None:
+    """Values in a row; the hot loop of the encoder, so common types are inline."""
+    append = parts.append
+    tag, value = NULL
+    try:
+        for tag, value in items:
+            pack = TAGGED[tag]
+            if pack is not None:
+                append(pack(tag, value))
+            elif tag == 9 and type(value) is bytes and len(value) < 0x80:
+                append(_SHORT_OCTETS[len(value)])
+                append(value)
+            elif tag == 2 or tag == 1:
+                if not isinstance(value, tuple) or depth >= MAX_DEPTH:
+                    raise LocalProtocolError(f"{tag.name} must hold a tuple, nested at most {MAX_DEPTH} deep")
+                append(bytes((tag,)) + encode_length(len(value)))
+                _encode(value, parts, depth + 1)
+            elif tag == 19:
+                if not isinstance(value, CompactArray):
+                    raise LocalProtocolError("a compact array needs its type description")
+                append(b"\x13" + encode_compact_array(value))
+            else:
+                append(bytes((tag,)))
+                append(encode_scalar(tag, value))
+    except (struct.error, OverflowError):
+        raise LocalProtocolError(f"{value!r} does not fit {tag.name}") from None
+
+
+_SHORT_OCTETS = [bytes((Tag.OCTET_STRING, length)) for length in range(0x80)]
 
 
 def _plain(data: bytes, position: int, count: int, depth: int) -> tuple[list[Plain], int]:

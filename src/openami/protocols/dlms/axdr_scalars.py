@@ -37,13 +37,17 @@ _DELTAS: dict[Tag, struct.Struct] = {
 _STAMPS: dict[Tag, int] = {Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}
 
 Unpack: TypeAlias = Callable[[bytes, int], tuple[int | float, ...]]
+Pack: TypeAlias = Callable[[Tag, DataValue], bytes]
 FIXED: list[Unpack | None] = [None] * 256
 """By tag: reads a number of fixed size; None for other types. A list, because the hot loop looks here."""
 ADVANCE: list[int] = [0] * 256
 """By tag: octets of tag and number; 0 where `FIXED` has none."""
+TAGGED: list[Pack | None] = [None] * 256
+"""By tag: writes tag and number of fixed size; None for other types."""
 for _tag, _layout in (_INTEGERS | _FLOATS).items():
     FIXED[_tag] = _layout.unpack_from
     ADVANCE[_tag] = 1 + _layout.size
+    TAGGED[_tag] = struct.Struct(">B" + _layout.format[1:]).pack
 
 
 def truncated(position: int) -> RemoteProtocolError:
