@@ -17,6 +17,7 @@ BENCHES = {
     "store": "openami.cli.bench.store",
     "vee": "openami.cli.bench.vee",
     "meter": "openami.cli.bench.meter",
+    "dlms": "openami.cli.bench.dlms",
     "collection": "openami.cli.bench.collection",
     "billing-registers": "openami.cli.bench.billing_registers",
     "harmonics": "openami.cli.bench.harmonics",
