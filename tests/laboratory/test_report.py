@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from openami.cli.output import plain
 from openami.laboratory.bench import BenchRun, run
 from openami.laboratory.conditions import Quantity, WaveformName
 from openami.laboratory.current_range import Size
-from openami.laboratory.figure import Axis, Band, Bar, Curve, CurvePlot, bar_chart
+from openami.laboratory.figure import NARROW, WIDE, Axis, Band, Bar, Canvas, Curve, CurvePlot, bar_chart
 from openami.laboratory.identification import software_identification
 from openami.laboratory.influence_tests import NOT_COVERED
 from openami.laboratory.plan import plan_of
@@ -224,13 +225,48 @@ def test_curves_that_leave_the_axis_are_drawn_at_its_end() -> None:
         "a", "title", "words", Axis("x", "log"), Axis("y"),
         [Curve("one", (1.0, 10.0), (0.5, -40.0))], (Band("b", (1.0, 10.0), (-2.0,), (2.0,)),), most_y=6.0,
     )  # fmt: skip
-    svg = ElementTree.fromstring(plot.svg())
-    heights = [float(y) for path in svg.iter("circle") if (y := path.get("cy"))]
-    assert max(heights) == pytest.approx(340 - 48)
+    for canvas, bottom in ((WIDE, 340 - 48), (NARROW, 250 - 48)):
+        svg = ElementTree.fromstring(plot.svg(canvas))
+        heights = [float(y) for path in svg.iter("circle") if (y := path.get("cy"))]
+        assert max(heights) == pytest.approx(bottom)
     assert "one" in plot.legend()
 
 
 def test_a_bar_beyond_its_limit_is_told_apart() -> None:
     chart = bar_chart("k", "title", "words", [Bar("a", 0.2, "x"), Bar("b", 1.4, "y")], (0.0, 1.0))
-    looks = [rect.get("class") for rect in ElementTree.fromstring(chart).iter("rect")]
-    assert looks == ["bar", "bar over"]
+    looks = [rect.get("class") for rect in ElementTree.fromstring(f"<p>{chart}</p>").iter("rect")]
+    assert looks == ["bar", "bar over"] * 2  # for wide and for narrow pages
+
+
+@pytest.mark.parametrize("canvas", [WIDE, NARROW])
+@pytest.mark.parametrize(("low", "high"), [(0.01, 2.0), (0.02, 120.0), (0.00015, 200.0)])
+@pytest.mark.parametrize("error_pct", [0.0000213, 0.0042, 43.0])
+def test_numbers_of_the_axes_touch_nothing(canvas: Canvas, low: float, high: float, error_pct: float) -> None:
+    plot = CurvePlot(
+        "a", "title", "words", Axis("x", "log"), Axis("y"), [Curve("one", (low, high), (error_pct, 0.0))]
+    )
+    svg = ElementTree.fromstring(plot.svg(canvas))
+    ticks = [text for text in svg.iter("text") if text.get("class") == "tick"]
+    widths = [7 * len(text.text or "") for text in ticks]  # pixels, of 12 pixel letters
+    upright = [
+        float(text.get("x", "")) - width
+        for text, width in zip(ticks, widths, strict=True)
+        if text.get("text-anchor") == "end"
+    ]
+    assert min(upright) > 14 + 6, "numbers stand on the label of their axis"
+    places = [
+        (float(text.get("x", "")), width / 2)
+        for text, width in zip(ticks, widths, strict=True)
+        if text.get("text-anchor") == "middle"
+    ]
+    assert len(places) >= 3
+    assert all(b - half_b > a + half_a for (a, half_a), (b, half_b) in itertools.pairwise(places))
+
+
+def test_a_narrow_page_has_figures_of_its_own() -> None:
+    done, document = reported()
+    page = report_page(done, document)
+    wide, narrow = (page.count(f'class="plot {name}"') for name in ("wide", "narrow"))
+    assert wide == narrow > 3
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from openami.laboratory.conditions import Condition, Quantity, WaveformName, angle_of
 from openami.laboratory.current_range import Size
-from openami.laboratory.figure import Axis, Band, Curve, CurvePlot
+from openami.laboratory.figure import NARROW, Axis, Band, Curve, CurvePlot
 from openami.laboratory.identification import software_identification
 from openami.laboratory.measurement import measure
 from openami.laboratory.principle_meter import PrincipleMeter, typical_meter
@@ -200,6 +200,7 @@ def evolution_page(measured: Evolution, document: Document, language: str = "en"
         tag=LANGUAGES[language],
         style=Markup(style_sheet()),
         doc=document,
+        canvas=NARROW,
         plots=[_plot(name, lines, translate) for name, lines in tables],
         tables=tables,
         influences=influences,

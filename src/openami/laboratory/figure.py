@@ -13,11 +13,37 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final, Literal
 
-WIDTH: Final = 760
-HEIGHT: Final = 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 16, 48
+_TOP, _BOTTOM, _LABEL = 16, 48, 24
+_DIGIT: Final = 7.2
+"""Width of a digit of an axis; the style sheet sets them at 12 pixels on either canvas."""
 SERIES: Final = 8
 """Number of distinct looks of a curve; further curves begin again."""
+_LONGEST_BAR: Final = 2.0
+"""Bars end at twice the limit; their figure says how far they would reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Size of a figure in CSS pixels, for pages of its width: letters are as large on both.
+
+    Parameters
+    ----------
+    name:
+        Class of the style sheet that shows it.
+    width, height:
+        Of a plot of curves.
+    right:
+        Free space beside a plot.
+    """
+
+    name: str
+    width: int
+    height: int
+    right: int
+
+
+WIDE: Final = Canvas("wide", 760, 340, right=18)
+NARROW: Final = Canvas("narrow", 360, 250, right=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +111,11 @@ class CurvePlot:
     bands: Sequence[Band] = field(default_factory=tuple)
     most_y: float = math.inf
 
-    def svg(self) -> str:
+    def picture(self) -> str:
+        """The figure for wide and for narrow pages; the style sheet shows one of them."""
+        return self.svg(WIDE) + self.svg(NARROW)
+
+    def svg(self, canvas: Canvas) -> str:
         """The figure as an ``<svg>`` element."""
         xs = [x for curve in self.curves for x in curve.x] + [x for band in self.bands for x in band.x]
         if not xs:
@@ -100,12 +130,9 @@ class CurvePlot:
             + [0.0]
         )
         reach = min(reach, 1.12 * self.most_y) or 1.0
-        frame = _Frame(low_x, high_x, -reach, reach, self.x_axis.scale == "log")
+        frame = _Frame(canvas, low_x, high_x, -reach, reach, self.x_axis.scale == "log")
         parts = [
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{self.key}-t {self.key}-d" '
-            f'class="plot">',
-            f'<title id="{self.key}-t">{escape(self.title)}</title>',
-            f'<desc id="{self.key}-d">{escape(self.description)}</desc>',
+            *_head(self.key, canvas, canvas.height, self.title, self.description),
             *(_filled(band, frame) for band in self.bands),
             *_grid(frame, self.x_axis, self.y_axis),
             *(_edges(band, frame) for band in self.bands),
@@ -139,7 +166,7 @@ class Bar:
 
 
 def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar], marks: Sequence[float]) -> str:
-    """Horizontal bars in parts of their limits, the limit at 1, as an ``<svg>`` element.
+    """Horizontal bars in parts of their limits, the limit at 1: ``<svg>`` for wide and for narrow pages.
 
     Parameters
     ----------
@@ -150,52 +177,90 @@ def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar], marks
     marks:
         Vertical lines, in parts of the limit.
     """
-    row, left, right, top = 24, 230, 150, 24
+    return _bars(key, WIDE, title, description, bars, marks) + _bars(
+        key, NARROW, title, description, bars, marks
+    )
+
+
+def _bars(
+    key: str, canvas: Canvas, title: str, description: str, bars: Sequence[Bar], marks: Sequence[float]
+) -> str:
+    """Names and figures stand over the bars, where no language is too long for them."""
+    row, left, right, top = 40, 18, 24, 24
     height = top + row * len(bars) + 8
-    longest = max([1.0, *(min(bar.share, 2.0) for bar in bars)])
-    scale = (WIDTH - left - right) / longest
-    lines = [
-        f'<line class="{"limit" if mark == 1 else "grid"}" x1="{left + mark * scale:.1f}" y1="{top - 6}" '
-        f'x2="{left + mark * scale:.1f}" y2="{height - 6}"/><text class="tick" text-anchor="middle" '
-        f'x="{left + mark * scale:.1f}" y="{top - 10}">{mark * 100:.0f} %</text>'
-        for mark in marks
-    ]
-    rows = []
+    longest = max([1.0, *(min(bar.share, _LONGEST_BAR) for bar in bars)])
+    scale = (canvas.width - left - right) / longest
+    parts = _head(key, canvas, height, title, description)
+    for mark in marks:
+        x = left + mark * scale
+        parts.append(
+            f'<line class="{"limit" if mark == 1 else "grid"}" x1="{x:.1f}" y1="{top - 6}" x2="{x:.1f}" '
+            f'y2="{height - 6}"/><text class="tick" text-anchor="middle" x="{x:.1f}" y="{top - 10}">'
+            f"{mark * 100:.0f} %</text>"
+        )
     for number, bar in enumerate(bars):
         y = top + number * row
         look = "bar over" if bar.share > 1 else "bar"
-        length = max(min(bar.share, 2.0) * scale, 1.0)
-        rows.append(
-            f'<text class="name" x="{left - 10}" y="{y + 16}" text-anchor="end">{escape(bar.name)}</text>'
-            f'<rect class="{look}" x="{left}" y="{y + 4}" width="{length:.1f}" height="{row - 8}"/>'
-            f'<text class="value" x="{left + length + 8:.1f}" y="{y + 16}">{escape(bar.text)}</text>'
+        length = max(min(bar.share, _LONGEST_BAR) * scale, 1.0)
+        parts.append(
+            f'<text class="name" x="{left + 5}" y="{y + 15}">{escape(bar.name)}: '
+            f'<tspan class="value">{escape(bar.text)}</tspan></text>'
+            f'<rect class="{look}" x="{left}" y="{y + 22}" width="{length:.1f}" height="12"/>'
         )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{key}-t {key}-d" class="plot">'
-        f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(description)}</desc>'
-        f"{''.join(lines)}{''.join(rows)}</svg>"
-    )
+    return "".join([*parts, "</svg>"])
+
+
+def _head(key: str, canvas: Canvas, height: int, title: str, description: str) -> list[str]:
+    name = f"{key}-{canvas.name}"
+    return [
+        f'<svg viewBox="0 0 {canvas.width} {height}" role="img" aria-labelledby="{name}-t {name}-d" '
+        f'class="plot {canvas.name}">',
+        f'<title id="{name}-t">{escape(title)}</title>',
+        f'<desc id="{name}-d">{escape(description)}</desc>',
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
+    canvas: Canvas
     low_x: float
     high_x: float
     low_y: float
     high_y: float
     log: bool
 
+    @property
+    def left(self) -> float:
+        """Where the plot begins: behind the label and the longest number of the vertical axis."""
+        longest = max(len(number_text(tick)) for tick in self.y_ticks)
+        return _LABEL + longest * _DIGIT + 8
+
+    @property
+    def right(self) -> float:
+        """Where the plot ends."""
+        return self.canvas.width - self.canvas.right
+
+    @property
+    def bottom(self) -> float:
+        """Lower edge of the plot."""
+        return self.canvas.height - _BOTTOM
+
+    @property
+    def y_ticks(self) -> list[float]:
+        """Round numbers of the vertical axis."""
+        return _linear_ticks(self.low_y, self.high_y)
+
     def x(self, value: float) -> float:
         if self.log:
             part = math.log(value / self.low_x) / math.log(self.high_x / self.low_x)
         else:
             part = (value - self.low_x) / (self.high_x - self.low_x)
-        return _LEFT + part * (WIDTH - _LEFT - _RIGHT)
+        return self.left + part * (self.right - self.left)
 
     def y(self, value: float) -> float:
         clipped = min(max(value, self.low_y), self.high_y)
         part = (clipped - self.low_y) / (self.high_y - self.low_y)
-        return HEIGHT - _BOTTOM - part * (HEIGHT - _TOP - _BOTTOM)
+        return self.bottom - part * (self.bottom - _TOP)
 
 
 def number_text(value: float) -> str:
@@ -205,30 +270,32 @@ def number_text(value: float) -> str:
 
 
 def _grid(frame: _Frame, x_axis: Axis, y_axis: Axis) -> list[str]:
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    left, bottom, right = frame.left, frame.bottom, frame.right
     parts = []
-    for tick in _linear_ticks(frame.low_y, frame.high_y):
+    for tick in frame.y_ticks:
         y = frame.y(tick)
         look = "zero" if tick == 0 else "grid"
         parts.append(
-            f'<line class="{look}" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number_text(tick)}</text>'
-        )
-    ticks = _log_ticks(frame.low_x, frame.high_x) if frame.log else _linear_ticks(frame.low_x, frame.high_x)
-    for tick in ticks:
-        x = frame.x(tick)
-        parts.append(
-            f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
+            f'<line class="{look}" x1="{left:.1f}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
+            f'<text class="tick" x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">'
             f"{number_text(tick)}</text>"
         )
-    middle = (_LEFT + right) / 2
-    centre = (_TOP + bottom) / 2
+    ticks = _log_ticks(frame.low_x, frame.high_x) if frame.log else _linear_ticks(frame.low_x, frame.high_x)
+    written = -math.inf
+    for tick in ticks:
+        x, text = frame.x(tick), number_text(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}"/>')
+        half = len(text) * _DIGIT / 2
+        if x - half > written:
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>'
+            )
+            written = x + half + _DIGIT / 2
     parts.append(
-        f'<text class="label" x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
-        f"{escape(x_axis.label)}</text>"
-        f'<text class="label" transform="translate(14 {centre:.0f}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y_axis.label)}</text>"
+        f'<text class="label" x="{(left + right) / 2:.0f}" y="{frame.canvas.height - 8}" '
+        f'text-anchor="middle">{escape(x_axis.label)}</text>'
+        f'<text class="label" transform="translate(14 {(_TOP + bottom) / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_axis.label)}</text>'
     )
     return parts
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from openami.laboratory.bench import BenchRun
-from openami.laboratory.checks import Kind, Law
+from openami.laboratory.checks import Check, Kind, Law
 from openami.laboratory.conditions import Condition
 from openami.laboratory.figure import Axis, Band, Bar, Curve, CurvePlot, bar_chart
 from openami.laboratory.summary import summaries
@@ -55,8 +55,7 @@ def influence_bars(run: BenchRun, translate: Translate) -> str:
         if worst.check.law not in INFLUENCE_LAWS:
             continue
         unit = "%/K" if worst.check.law is Law.PER_KELVIN else "%"
-        limit = worst.check.limit if worst.value >= 0 else worst.check.floor
-        text = f"{worst.value:+.4f} {unit} ({limit:+g})"
+        text = f"{_figure(worst.value)} {unit} ({_limit(worst.check)})"
         bars.append(Bar(translate(item.test), worst.share_of_limit, text))
     if not bars:
         return ""
@@ -164,6 +163,18 @@ def _limits(results: Sequence[Result], name: str) -> Band:
 def _current(result: Result) -> float:
     condition: Condition = result.check.conditions[0]
     return condition.current_a
+
+
+def _figure(value: float) -> str:
+    """A change with its sign; none where no digit is worth showing."""
+    text = f"{value:.4f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def _limit(check: Check) -> str:
+    if check.floor == -check.limit:
+        return f"±{check.limit:g}"
+    return f"{check.floor:g} .. +{check.limit:g}".replace("-", "\u2212")
 
 
 def _is_drawn(result: Result) -> bool:
