@@ -12,8 +12,10 @@ from enum import IntEnum, IntFlag
 from typing import Final
 
 from openami.protocols.dlms.apdu_block_transfer import MAX_WINDOW
+from openami.protocols.dlms.general_ciphering import KeySource
 from openami.protocols.dlms.interface_classes.interface_object import Access
 from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MIN_PDU
+from openami.protocols.dlms.message_protection import Accepted, Signing
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
@@ -103,6 +105,14 @@ class AssociationPolicy:
         The security setup that governs the association.
     users:
         Numbers and names of the users of the client.
+    key_sources:
+        Where the keys of general-ciphering may come from; that form is refused where there are none.
+    signing:
+        Whether requests may or must be signed (general-signing).
+    protected_release:
+        An RLRQ must carry a ciphered InitiateRequest. Otherwise a plain one is believed, as most clients
+        send it: it takes rights away and gives none, so what a forger gains is no more than cutting the
+        connection; where links are shared (HDLC, UDP) that may be too much.
 
     Raises
     ------
@@ -123,6 +133,9 @@ class AssociationPolicy:
     administers: Administration = Administration.NONE
     security_setup: ObisCode | None = None
     users: tuple[tuple[int, str], ...] = ()
+    key_sources: frozenset[KeySource] = frozenset()
+    signing: Signing = Signing.REFUSED
+    protected_release: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.association_version <= HIGHEST_ASSOCIATION_VERSION:
@@ -135,6 +148,16 @@ class AssociationPolicy:
                 f"a policy with PDUs of {self.max_pdu} octets and a window of {self.window}",
                 expected=f"{MIN_PDU} .. {MAX_PDU} octets, 1 .. {MAX_WINDOW} blocks",
             )
+
+    @property
+    def accepted(self) -> Accepted:
+        """What its requests may and must have."""
+        return Accepted(self.protection, self.key_sources, self.signing)
+
+    @property
+    def needs_keys(self) -> bool:
+        """True where the association needs the keys of the device."""
+        return bool(self.protection) or self.mechanism.high or self.accepted.needs_keys
 
     def sees(self, logical_name: ObisCode) -> bool:
         """True where the client may know of the object."""

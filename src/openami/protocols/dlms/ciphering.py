@@ -227,25 +227,35 @@ class Cipher:
         return title + header.counter.to_bytes(4, "big")
 
     def _seal(self, key: Gcm, header: SecurityHeader, apdu: bytes) -> bytes:
-        nonce = self._nonce(self.own_title, header)
-        match header.level:
-            case Protection.AUTHENTICATED:
-                return apdu + key.tag(nonce, self._associated(header) + apdu)
-            case Protection.ENCRYPTED:
-                return key.crypt(nonce, apdu)
-            case Protection.NONE:
-                return apdu
-        return key.seal(nonce, apdu, self._associated(header))
+        return protect(key, self._nonce(self.own_title, header), header, self._authentication, apdu)
 
     def _open(self, key: Gcm, header: SecurityHeader, text: bytes) -> bytes:
-        nonce = self._nonce(self.peer_title, header)
-        match header.level:
-            case Protection.AUTHENTICATED:
-                apdu, tag = text[:-TAG_OCTETS], text[-TAG_OCTETS:]
-                key.verify(nonce, tag, self._associated(header) + apdu)
-                return apdu
-            case Protection.ENCRYPTED:
-                return key.crypt(nonce, text)
-            case Protection.NONE:
-                return text
-        return key.open(nonce, text, self._associated(header))
+        return unprotect(key, self._nonce(self.peer_title, header), header, self._authentication, text)
+
+
+def protect(key: Gcm, nonce: bytes, header: SecurityHeader, associated: bytes, apdu: bytes) -> bytes:
+    """Text of a plain APDU at the level of its header; ``associated`` is what follows the control octet."""
+    associated = header.control + associated
+    match header.level:
+        case Protection.AUTHENTICATED:
+            return apdu + key.tag(nonce, associated + apdu)
+        case Protection.ENCRYPTED:
+            return key.crypt(nonce, apdu)
+        case Protection.NONE:
+            return apdu
+    return key.seal(nonce, apdu, associated)
+
+
+def unprotect(key: Gcm, nonce: bytes, header: SecurityHeader, associated: bytes, text: bytes) -> bytes:
+    """The plain APDU of a text; raises `ProtectionError` where its tag is wrong."""
+    associated = header.control + associated
+    match header.level:
+        case Protection.AUTHENTICATED:
+            apdu, tag = text[:-TAG_OCTETS], text[-TAG_OCTETS:]
+            key.verify(nonce, tag, associated + apdu)
+            return apdu
+        case Protection.ENCRYPTED:
+            return key.crypt(nonce, text)
+        case Protection.NONE:
+            return text
+    return key.open(nonce, text, associated)

@@ -20,19 +20,16 @@ request. Everything else raises `RemoteProtocolError` and breaks the association
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from openami.protocols.dlms import client_access, client_action, client_get, client_set
 from openami.protocols.dlms.acse import (
     AARE,
     AARQ,
-    CONTEXT_LN,
-    CONTEXT_LN_CIPHERED,
     RLRE,
     RLRQ,
-    AssociationRequest,
     AssociationResponse,
-    ReleaseRequest,
     ReleaseResponse,
 )
 from openami.protocols.dlms.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
@@ -42,34 +39,42 @@ from openami.protocols.dlms.apdu_access import (
     AccessResponse,
     LongInvoke,
 )
-from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
-from openami.protocols.dlms.apdu_block_transfer import TransferBlock
+from openami.protocols.dlms.apdu_block_transfer import (
+    GENERAL_BLOCK_TRANSFER,
+    TransferBlock,
+    read_block,
+)
 from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
-from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT, Mechanism
+from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT
 from openami.protocols.dlms.association_state import Event, State, following
-from openami.protocols.dlms.axdr import Data, Plain, Tag, decode_plain
+from openami.protocols.dlms.axdr import Data, Plain, decode_plain
 from openami.protocols.dlms.block_transfer import BlockTransfer
 from openami.protocols.dlms.channel import Channel
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
-from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher
+from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.client_association import (
+    agreed_on,
+    check_proof,
+    plain_request,
+    proof_request,
+    release_request,
+    secured_request,
+)
 from openami.protocols.dlms.client_exchange import Operation, expected
 from openami.protocols.dlms.client_security import ClientSecurity, recover_counter
 from openami.protocols.dlms.descriptors import Attribute, Method, Selector
-from openami.protocols.dlms.high_level_security import Exchange, Prover, new_challenge
+from openami.protocols.dlms.high_level_security import Exchange, new_challenge
 from openami.protocols.dlms.initiate import (
     PROPOSED,
     ConfirmedServiceError,
     Conformance,
-    InitiateRequest,
-    InitiateResponse,
 )
 from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MAX_REASSEMBLED
+from openami.protocols.dlms.message_protection import Manner, MessageProtection
+from openami.protocols.dlms.octets import Reader
 from openami.protocols.dlms.results import (
     AccessError,
-    AccessResult,
     AssociationError,
     AssociationResult,
-    Diagnostic,
     InvocationCounterError,
     ServiceError,
     ServiceRefusedError,
@@ -77,17 +82,15 @@ from openami.protocols.dlms.results import (
 from openami.protocols.dlms.security_control import Protection
 from openami.protocols.dlms.wrapper import WrapperChannel
 from openami.quantities.errors import LocalProtocolError, ProtectionError, RemoteProtocolError
-from openami.quantities.obis import ObisCode
-from openami.security.secret import Secret
 
 __all__ = ["Association", "Operation", "management_association"]
 
 T = TypeVar("T")
 
-REPLY_TO_CHALLENGE = Method(15, ObisCode(0, 0, 40, 0, 0), 1)
-"""reply_to_HLS_authentication of the current association."""
-
 _NEVER_CIPHERED = frozenset((AARQ, AARE, RLRQ, RLRE, EXCEPTION_RESPONSE))
+_UNPROTECTED = frozenset((b"", *(bytes((tag,)) for tag in _NEVER_CIPHERED)))
+_BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
+_PLAIN = Manner(Protection.NONE, None)
 _INVOKE = 0xC0  # high priority, confirmed
 
 
@@ -147,7 +150,8 @@ class Association:
         self._notifications: list[DataNotification | EventNotification] = []
         self._security = security
         self._cipher: Cipher | None = None
-        self._protection = Protection.NONE
+        self._layers: MessageProtection | None = None
+        self._manner = _PLAIN
         self._asked = b""
         self._opened: dict[bytes, bytes] = {}
 
@@ -199,7 +203,8 @@ class Association:
         """
         self._happen(Event.ASSOCIATE)
         with _Breaking(self):
-            self._cipher, self._protection = None, Protection.NONE
+            self._cipher, self._layers, self._manner = None, None, _PLAIN
+            self._conformance, self._server_max_pdu = Conformance(0), MAX_PDU
             if self._security is not None:
                 self._cipher = self._security.cipher()
             try:
@@ -213,7 +218,12 @@ class Association:
 
     def _open(self) -> Operation[None]:
         """One AARQ, and the challenges of high level security."""
-        request, challenge = self._association_request()
+        security, cipher = self._security, self._cipher
+        challenge = new_challenge()
+        if security is None:
+            request = plain_request(self._proposed, self._max_pdu, self._password)
+        else:
+            request = secured_request(self._proposed, self._max_pdu, security, cipher, challenge)
         answer = yield from self._exchange(request.to_bytes())
         if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
             raise InvocationCounterError(answer.invocation_counter)
@@ -224,77 +234,26 @@ class Association:
         if answer.result is not AssociationResult.ACCEPTED:
             self._happen(Event.REJECTED)
             raise AssociationError(answer.result, answer.diagnostic)
-        security, cipher = self._security, self._cipher
-        title = answer.responding_ap_title or b""
-        information = answer.user_information or b""
-        if cipher is not None and security is not None:
-            if security.meter_title is not None and title and title != security.meter_title:
-                raise ProtectionError(
-                    f"the meter calls itself {title.hex()}", expected=security.meter_title.hex()
-                )
-            cipher.peer_title = security.meter_title or title
-            if security.protection:
-                information = cipher.open(information, security.protection).apdu
-        agreed = InitiateResponse.from_bytes(information)
+        agreed = agreed_on(answer, security, cipher)
         self._conformance = agreed.conformance & self._proposed
         self._server_max_pdu = agreed.max_pdu or MAX_PDU
-        if security is not None:
-            self._protection = security.protection
-            if security.mechanism.high:
-                peer = cipher.peer_title if cipher is not None else title
-                exchange = Exchange(security.title, peer, challenge, answer.challenge or b"")
-                yield from self._prove(security.prover(cipher), exchange)
-
-    def _association_request(self) -> tuple[AssociationRequest, bytes]:
-        """AARQ, and the challenge in it."""
-        security, cipher = self._security, self._cipher
         if security is None:
-            initiate = InitiateRequest(self._proposed, self._max_pdu).to_bytes()
-            mechanism = Mechanism.NONE if self._password is None else Mechanism.LOW
-            return AssociationRequest(initiate, mechanism=mechanism, secret=self._password), b""
-        dedicated = None
-        if security.form.dedicated and cipher is not None:
-            dedicated = Secret.random(len(cipher.keys.global_unicast))
-            cipher.use_dedicated(dedicated)
-        plain = InitiateRequest(
-            self._proposed, self._max_pdu, None if dedicated is None else dedicated.reveal()
-        ).to_bytes()
-        if security.protection and cipher is not None:
-            plain = cipher.seal(plain, security.protection, Form.GLOBAL)
-        high = security.mechanism.high
-        challenge = new_challenge() if high else b""
-        password = None if security.secret is None else security.secret.reveal()
-        return (
-            AssociationRequest(
-                plain,
-                CONTEXT_LN_CIPHERED if security.protection else CONTEXT_LN,
-                security.mechanism,
-                challenge if high else password,
-                security.title,
-            ),
-            challenge,
-        )
-
-    def _prove(self, prover: Prover, exchange: Exchange) -> Operation[None]:
-        """Answer the meter's challenge, and hear its answer to ours."""
-        proof = Data(Tag.OCTET_STRING, prover.prove(exchange))
-        request = ActionRequest(self.next_invoke(), REPLY_TO_CHALLENGE, proof)
-        answer = yield from self._exchange(request.to_bytes())
-        if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
-            raise AssociationError(AssociationResult.REJECTED_PERMANENT, Diagnostic.AUTHENTICATION_FAILURE)
-        answer = expected(answer, ActionResponse)
-        if answer.result is not AccessResult.SUCCESS or not isinstance(answer.returned, bytes):
-            raise AssociationError(AssociationResult.REJECTED_PERMANENT, Diagnostic.AUTHENTICATION_FAILURE)
-        returned = decode_plain(answer.returned)
-        if not isinstance(returned, bytes):
-            raise ProtectionError("the meter did not answer our challenge")
-        prover.verify(exchange, returned)
+            return
+        if cipher is not None:
+            self._layers, self._manner = security.layers(cipher), security.manner
+        if security.mechanism.high:
+            peer = cipher.peer_title if cipher is not None else answer.responding_ap_title or b""
+            exchange = Exchange(security.title, peer, challenge, answer.challenge or b"")
+            prover = security.prover(cipher)
+            proven = yield from self._exchange(proof_request(self.next_invoke(), prover, exchange))
+            check_proof(proven, prover, exchange)
 
     def release(self) -> Operation[None]:
         """Close the association; the connection can be used for another."""
         self._happen(Event.RELEASE)
         with _Breaking(self):
-            answer = yield from self._exchange(ReleaseRequest().to_bytes())
+            request = release_request(self._conformance, self._max_pdu, self._security, self._cipher)
+            answer = yield from self._exchange(request)
             if not isinstance(answer, ExceptionResponse):
                 expected(answer, ReleaseResponse)
             self._happen(Event.RELEASED)
@@ -385,7 +344,7 @@ class Association:
     @property
     def largest_request(self) -> int:
         """Octets of a request before it is protected."""
-        overhead = MAX_OVERHEAD if self._protection else 0
+        overhead = 0 if self._security is None else self._security.accepted.overhead
         if self._in_general_blocks:
             return self._new_transfer().longest_message() - overhead
         return self._server_max_pdu - overhead
@@ -467,13 +426,13 @@ class Association:
             for received in incoming.apdus:
                 if answer is not None:
                     raise RemoteProtocolError("a second answer to one request")
-                arrived = decode_apdu(self._verified(received))
-                if isinstance(arrived, TransferBlock):
-                    said, whole = self._heard(arrived)
+                whole: bytes | None = received
+                if received[:1] == _BLOCK:
+                    said, whole = self._heard(read_block(Reader(received, 1)))
                     outgoing += said
-                    if whole is None:
-                        continue
-                    arrived = decode_apdu(self._verified(whole))
+                if whole is None:
+                    continue
+                arrived = decode_apdu(self._verified(whole))
                 if isinstance(arrived, DataNotification | EventNotification):
                     self._notifications.append(arrived)
                 else:
@@ -493,25 +452,24 @@ class Association:
 
     def _protected(self, apdu: bytes) -> bytes:
         """An APDU as the association protects it; AARQ and RLRQ go plain."""
-        if self._cipher is None or not self._protection or apdu[0] in _NEVER_CIPHERED:
+        if self._layers is None or self._manner.plain or apdu[0] in _NEVER_CIPHERED:
             return apdu
-        form = self._security.form if self._security is not None else Form.GLOBAL
-        sealed = self._cipher.seal(apdu, self._protection, form)
+        if self._manner.signed or self._manner.source is not None:
+            self._manner = replace(self._manner, transaction=self._layers.new_transaction())
+        sealed = self._layers.seal(apdu, self._manner)
         self._opened[sealed] = apdu
         return sealed
 
     def _verified(self, received: bytes) -> bytes:
         """A received APDU without its protection; a plain one only where it may be plain."""
-        ciphered = received[:1] and received[0] in CIPHERED_TAGS
-        if ciphered and self._cipher is not None:
-            plain = self._cipher.open(received, self._protection).apdu
+        if self._layers is None or self._security is None or received[:1] in _UNPROTECTED:
+            return received
+        plain, manner = self._layers.open(received, self._security.accepted)
+        if not manner.plain:
             self._opened[received] = plain
-            return plain
-        if self._protection and received[:1] and received[0] not in _NEVER_CIPHERED:
-            raise ProtectionError(
-                f"an unprotected APDU {received[0]:#04x}", expected="an APDU protected as agreed"
-            )
-        return received
+        if manner.transaction and manner.transaction != self._manner.transaction:
+            raise ProtectionError("an answer in another transaction than the request")
+        return plain
 
     def break_off(self) -> None:
         """The transport was lost or an operation given up: the association cannot be used any more."""

@@ -13,7 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from openami.protocols.dlms.association_policy import Mechanism
 from openami.protocols.dlms.ciphered_apdu import Form
 from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.general_ciphering import AgreementKeys, KeySource
+from openami.protocols.dlms.general_signing import Signer
 from openami.protocols.dlms.high_level_security import EcdsaProver, GmacProver, HashProver, Prover
+from openami.protocols.dlms.message_protection import Accepted, Manner, MessageProtection, Signing
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.errors import LocalProtocolError, SecurityError
 from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter
@@ -49,6 +52,14 @@ class ClientSecurity:
         Our private and the meter's public signature key (mechanism 7).
     counters:
         Where counters are kept.
+    key_source:
+        Services go in general-ciphering, under keys from here, and not in ``form``.
+    signing:
+        `Signing.REQUIRED`: services are signed around their ciphering, and answers must be.
+    agreement_key, meter_agreement_key:
+        Our private and the meter's public key agreement key (agreed keys of general-ciphering).
+    protected_release:
+        The RLRQ carries a ciphered InitiateRequest: for meters that ask for it.
 
     Raises
     ------
@@ -66,6 +77,11 @@ class ClientSecurity:
     signing_key: ec.EllipticCurvePrivateKey | None = None
     meter_key: ec.EllipticCurvePublicKey | None = None
     counters: CounterStore = field(default_factory=MemoryCounters)
+    key_source: KeySource | None = None
+    signing: Signing = Signing.REFUSED
+    agreement_key: ec.EllipticCurvePrivateKey | None = None
+    meter_agreement_key: ec.EllipticCurvePublicKey | None = None
+    protected_release: bool = False
 
     def __post_init__(self) -> None:
         system_title(self.title)
@@ -77,6 +93,13 @@ class ClientSecurity:
         signs = self.mechanism is Mechanism.HIGH_ECDSA
         if signs and (self.signing_key is None or self.meter_key is None or self.keys is None):
             raise LocalProtocolError("mechanism 7 without signature keys, or without a suite")
+        if self.keys is None and self.accepted.needs_keys:
+            raise LocalProtocolError("general-ciphering or signing without keys")
+        if self.signing is not Signing.REFUSED and (self.signing_key is None or self.meter_key is None):
+            raise LocalProtocolError("signing without signature keys")
+        agrees = self.key_source in (KeySource.ONE_PASS, KeySource.STATIC)
+        if agrees and (self.agreement_key is None or self.meter_agreement_key is None):
+            raise LocalProtocolError("key agreement without key agreement keys")
         if self.mechanism is Mechanism.HIGH:
             raise LocalProtocolError("mechanism 2 is the manufacturer's own", expected="0, 1 or 3 .. 7")
 
@@ -92,6 +115,29 @@ class ClientSecurity:
             SendCounter(self.counters, name),
             ReceiveCounters(self.counters),
         )
+
+    @property
+    def accepted(self) -> Accepted:
+        """What answers may and must have."""
+        sources = frozenset() if self.key_source is None else frozenset((self.key_source,))
+        return Accepted(self.protection, sources, self.signing)
+
+    @property
+    def manner(self) -> Manner:
+        """How requests are protected."""
+        ciphered = self.protection and self.key_source is None
+        form = self.form if ciphered else None
+        return Manner(self.protection, form, self.key_source, self.signing is Signing.REQUIRED)
+
+    def layers(self, cipher: Cipher) -> MessageProtection:
+        """The protection of one association."""
+        keys, own, other = cipher.keys, self.agreement_key, self.meter_agreement_key
+        agreement = signer = None
+        if own is not None and other is not None:
+            agreement = AgreementKeys(own, other, self.signing_key, self.meter_key)
+        if self.signing_key is not None and self.meter_key is not None:
+            signer = Signer(suite(keys.suite_number), self.signing_key, self.meter_key)
+        return MessageProtection(cipher, agreement, signer)
 
     def prover(self, cipher: Cipher | None) -> Prover:
         """The mechanism of high level security."""

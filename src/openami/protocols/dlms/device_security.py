@@ -14,7 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
 from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.general_ciphering import AgreementKeys
+from openami.protocols.dlms.general_signing import Signer
 from openami.protocols.dlms.high_level_security import EcdsaProver, GmacProver, HashProver, Prover
+from openami.protocols.dlms.message_protection import MessageProtection
 from openami.quantities.errors import ProtectionError
 from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import KeyKind, MeterKeys
@@ -79,9 +82,16 @@ class DeviceSecurity:
         Private signature key, for mechanism 7.
     client_keys:
         Public signature keys of clients, by wPort.
+    agreement_key:
+        Private key agreement key, for agreed keys of general-ciphering.
+    client_agreement_keys:
+        Public key agreement keys of clients, by wPort.
     """
 
-    __slots__ = ("_counters", "client_keys", "keys", "observe", "received", "send", "signing_key", "title")
+    __slots__ = (
+        "_counters", "agreement_key", "client_agreement_keys", "client_keys", "keys", "observe", "received",
+        "send", "signing_key", "title",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -91,6 +101,8 @@ class DeviceSecurity:
         observe: Callable[[Incident], None] = nobody,
         signing_key: ec.EllipticCurvePrivateKey | None = None,
         client_keys: dict[int, ec.EllipticCurvePublicKey] | None = None,
+        agreement_key: ec.EllipticCurvePrivateKey | None = None,
+        client_agreement_keys: dict[int, ec.EllipticCurvePublicKey] | None = None,
     ) -> None:
         self._counters = MemoryCounters() if counters is None else counters
         self.title = title
@@ -100,6 +112,8 @@ class DeviceSecurity:
         self.observe = observe
         self.signing_key = signing_key
         self.client_keys = client_keys or {}
+        self.agreement_key = agreement_key
+        self.client_agreement_keys = client_agreement_keys or {}
 
     @property
     def highest_counter(self) -> int:
@@ -109,6 +123,16 @@ class DeviceSecurity:
     def cipher(self, client_title: bytes) -> Cipher:
         """Both directions with a client."""
         return Cipher(self.keys, self.title, client_title, self.send, self.received)
+
+    def layers(self, client: int, cipher: Cipher) -> MessageProtection:
+        """The protection of one association with a client (its wPort)."""
+        signing, agreed = self.client_keys.get(client), self.client_agreement_keys.get(client)
+        agreement = signer = None
+        if self.agreement_key is not None and agreed is not None:
+            agreement = AgreementKeys(self.agreement_key, agreed, self.signing_key, signing)
+        if self.signing_key is not None and signing is not None:
+            signer = Signer(suite(self.keys.suite_number), self.signing_key, signing)
+        return MessageProtection(cipher, agreement, signer)
 
     def prover(self, policy: AssociationPolicy, cipher: Cipher) -> Prover:
         """The mechanism of a policy with this meter's secrets; raises `ProtectionError` without them."""

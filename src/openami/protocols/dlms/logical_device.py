@@ -54,7 +54,7 @@ class LogicalDevice:
         if len({policy.client for policy in self._policies}) != len(self._policies):
             raise LocalProtocolError("two policies for one client")
         for policy in self._policies:
-            if security is None and (policy.protection or policy.mechanism.high):
+            if security is None and policy.needs_keys:
                 raise LocalProtocolError(f"client {policy.client} needs keys", expected="a DeviceSecurity")
 
     def policy(self, client: int) -> AssociationPolicy | None:

@@ -13,7 +13,7 @@ unprotected is served.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openami.protocols.dlms.acse import (
     AARE,
@@ -34,8 +34,10 @@ from openami.protocols.dlms.association_policy import AssociationPolicy, Mechani
 from openami.protocols.dlms.axdr import Data, Tag, encode
 from openami.protocols.dlms.block_transfer import ABORT, BlockTransfer
 from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, Form
-from openami.protocols.dlms.ciphering import MAX_OVERHEAD, Cipher, CounterUsedError
+from openami.protocols.dlms.ciphering import Cipher, CounterUsedError
 from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.general_ciphering import GENERAL_CIPHERING
+from openami.protocols.dlms.general_signing import GENERAL_SIGNING
 from openami.protocols.dlms.high_level_security import (
     MAX_CHALLENGE,
     MIN_CHALLENGE,
@@ -57,6 +59,7 @@ from openami.protocols.dlms.initiate import (
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
 from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST, MIN_PDU
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
+from openami.protocols.dlms.message_protection import PROTECTED_TAGS, MessageProtection
 from openami.protocols.dlms.octets import Reader
 from openami.protocols.dlms.results import (
     AccessResult,
@@ -73,6 +76,7 @@ from openami.security.secret import Secret
 
 NOT_ASSOCIATED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
 NOT_DECIPHERED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
+_GENERAL = frozenset((GENERAL_CIPHERING, GENERAL_SIGNING))
 _ACSE = frozenset((AARQ, AARE, RLRQ, RLRE))
 _BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
 _ASSOCIATION_CLASS = 15
@@ -102,8 +106,8 @@ class ServerAssociation:
     """
 
     __slots__ = (
-        "_challenged", "_cipher", "_client", "_context", "_device", "_policy", "_server", "_services",
-        "_transfer",
+        "_challenged", "_cipher", "_client", "_context", "_device", "_layers", "_policy", "_server",
+        "_services", "_transfer",
     )  # fmt: skip
 
     def __init__(self, device: LogicalDevice | None, client: int, server: int) -> None:
@@ -113,6 +117,7 @@ class ServerAssociation:
         self._services: ServerServices | None = None
         self._challenged: _Challenged | None = None
         self._cipher: Cipher | None = None
+        self._layers: MessageProtection | None = None
         self._policy: AssociationPolicy | None = None
         self._context: AssociationContext | None = None
         self._transfer: BlockTransfer | None = None
@@ -196,8 +201,8 @@ class ServerAssociation:
     # --- one APDU -------------------------------------------------------------------------------------
 
     def _answer(self, apdu: bytes) -> bytes | None:
-        if apdu and apdu[0] in CIPHERED_TAGS:
-            return self._answer_ciphered(apdu)
+        if apdu and apdu[0] in PROTECTED_TAGS:
+            return self._answer_protected(apdu)
         try:
             request = decode_apdu(apdu)
         except RemoteProtocolError:
@@ -205,20 +210,21 @@ class ServerAssociation:
         if isinstance(request, AssociationRequest):
             return self._associate(request)
         if isinstance(request, ReleaseRequest) and self.associated:
-            self._leave()
-            return ReleaseResponse().to_bytes()
-        if self._policy is not None and self._policy.protection:
+            return self._release(request)
+        if self._policy is not None and self._policy.accepted.anything:
             self._observe(Attack.DOWNGRADE, f"{type(request).__name__} without protection")
             return NOT_ASSOCIATED.to_bytes()
         return self._serve(request)
 
-    def _answer_ciphered(self, apdu: bytes) -> bytes | None:
-        cipher, policy = self._cipher, self._policy
-        if cipher is None or policy is None:
+    def _answer_protected(self, apdu: bytes) -> bytes | None:
+        layers, policy, context = self._layers, self._policy, self._context
+        if layers is None or policy is None or context is None:
             return NOT_ASSOCIATED.to_bytes()
+        if apdu[0] in _GENERAL and not context.conformance & Conformance.GENERAL_PROTECTION:
+            return NOT_AGREED.to_bytes()
         try:
-            opened = cipher.open(apdu, policy.protection)
-            request = decode_apdu(opened.apdu)
+            plain, manner = layers.open(apdu, policy.accepted)
+            request = decode_apdu(plain)
         except CounterUsedError as used:
             self._observe(Attack.REPLAY, str(used))
             return _counter_error(used)
@@ -230,8 +236,7 @@ class ServerAssociation:
         answer = self._serve(request)
         if answer is None or answer[0] == EXCEPTION_RESPONSE:
             return answer
-        protection = (opened.header.level | policy.protection) & ~Protection.BROADCAST
-        return cipher.seal(answer, protection, opened.form)
+        return layers.seal(answer, replace(manner, level=manner.level | policy.protection))
 
     def _serve(self, request: Apdu) -> bytes | None:
         if self._challenged is not None:
@@ -246,7 +251,31 @@ class ServerAssociation:
         if self._cipher is not None:
             self._cipher.received.persist()
         self._services = self._challenged = self._cipher = self._policy = None
-        self._context = self._transfer = None
+        self._context = self._transfer = self._layers = None
+
+    def _release(self, request: ReleaseRequest) -> bytes:
+        """Leave, where the RLRQ is protected as it must be; what protects it is always verified."""
+        policy, cipher, information = self._policy, self._cipher, request.user_information or b""
+        protected = information[:1] != b"" and information[0] in CIPHERED_TAGS
+        response: bytes | None = None
+        if policy is not None and policy.protected_release and not protected:
+            self._observe(Attack.DOWNGRADE, "an RLRQ that is not protected")
+            return NOT_ASSOCIATED.to_bytes()
+        if policy is not None and cipher is not None and protected:
+            try:
+                opened = cipher.open(information, policy.protection)
+                InitiateRequest.from_bytes(opened.apdu)
+            except CounterUsedError as used:
+                self._observe(Attack.REPLAY, str(used))
+                return _counter_error(used)
+            except RemoteProtocolError as error:
+                self._observe(Attack.WRONG_TAG, str(error))
+                return NOT_DECIPHERED.to_bytes()
+            if (context := self._context) is not None:
+                agreed = InitiateResponse(Conformance(context.conformance), context.max_receive).to_bytes()
+                response = cipher.seal(agreed, opened.header.level, Form.GLOBAL)
+        self._leave()
+        return ReleaseResponse(0, response).to_bytes()
 
     def _associate(self, request: AssociationRequest) -> bytes:
         self._leave()
@@ -261,8 +290,9 @@ class ServerAssociation:
         security = self._device.security
         cipher, protection, initiate = None, Protection.NONE, request.user_information
         title = request.calling_ap_title or b""
-        if security is not None and (policy.mechanism.high or policy.protection):
-            if policy.protection and len(title) != SYSTEM_TITLE_OCTETS:
+        if security is not None and policy.needs_keys:
+            ciphers = policy.protection or policy.accepted.needs_keys
+            if ciphers and len(title) != SYSTEM_TITLE_OCTETS:
                 return _rejected(Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED, None).to_bytes()
             cipher = security.cipher(title)
         if cipher is not None and initiate[:1] and initiate[0] in CIPHERED_TAGS:
@@ -286,7 +316,7 @@ class ServerAssociation:
             return _rejected(Diagnostic.NO_REASON_GIVEN, None).to_bytes()
         if proposed.version < DLMS_VERSION:
             return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(VERSION_TOO_LOW)).to_bytes()
-        overhead = MAX_OVERHEAD if policy.protection else 0
+        overhead = policy.accepted.overhead
         if 0 < proposed.max_pdu < MIN_PDU + overhead:
             return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
         agreed = proposed.conformance & SUPPORTED
@@ -309,6 +339,8 @@ class ServerAssociation:
         else:
             self._services = services
         self._policy, self._cipher, self._context = policy, cipher, context
+        if cipher is not None and security is not None:
+            self._layers = security.layers(self._client, cipher)
         return AssociationResponse(
             AssociationResult.ACCEPTED,
             Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,
@@ -363,7 +395,7 @@ def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> 
     if policy is None:
         return Diagnostic.NO_REASON_GIVEN
     contexts = (CONTEXT_LN_CIPHERED,) if policy.protection else (CONTEXT_LN, CONTEXT_LN_CIPHERED)
-    if not (policy.protection or policy.mechanism.high):
+    if not policy.needs_keys:
         contexts = (CONTEXT_LN,)
     if request.context not in contexts:
         return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
