@@ -57,8 +57,9 @@ def test_a_full_device_is_told_and_stays_a_device() -> None:
     device = Path("/dev/full")
     if not device.is_char_device():
         pytest.skip("no /dev/full here")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as full:
         written(device, "x")
+    assert full.value.filename == "/dev/full"
     assert device.is_char_device()
 
 

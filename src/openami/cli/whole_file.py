@@ -40,18 +40,22 @@ def whole_file(file: Path) -> Iterator[Path]:
         As of `check_place`, or the disk is full.
     """
     check_place(file)
-    if _stands_apart(file):
-        yield file
-        return
-    file = file.resolve()
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.new")
+    apart = _stands_apart(file)
+    target = file.resolve()
+    fresh = target if apart else target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         yield fresh
-        with fresh.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        fresh.replace(file)
+        if not apart:
+            with fresh.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            fresh.replace(target)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say of which file
+            error.filename = str(file)
+        raise
     finally:
-        fresh.unlink(missing_ok=True)
+        if not apart:
+            fresh.unlink(missing_ok=True)
 
 
 def _stands_apart(file: Path) -> bool:
