@@ -23,7 +23,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 from openami.protocols.dlms.axdr import BitString, Data, Tag, structure
-from openami.protocols.dlms.interface_classes.charge import Charge
+from openami.protocols.dlms.interface_classes.charge import Charge, ChargeType
 from openami.protocols.dlms.interface_classes.credit import Credit, CreditStatus, CreditType, double_long
 from openami.protocols.dlms.interface_classes.local_time import moment, stamp
 from openami.protocols.dlms.interface_classes.object_reference import Find
@@ -290,7 +290,8 @@ class Account(StoredObject):
 
     def _close(self) -> None:
         for charge in self.charges():
-            charge.collect(self._now())
+            if charge.kind is ChargeType.CONSUMPTION:
+                charge.collect(self._now())
         self._enter(AccountStatus.CLOSED, 14)
 
     def _enter(self, status: AccountStatus, time: int) -> None:
