@@ -10,7 +10,8 @@ import pytest
 
 from ami_command import call_ami
 from openami.metrology.power_quality.en50160_file import read_aggregates, write_aggregates
-from supply_week import quiet_week, spoilt_week
+from openami.metrology.recording.opening import open_recording
+from supply_week import MONDAY_US, quiet_week, spoilt_week
 
 RATE = 4000.0
 
@@ -120,6 +121,32 @@ def test_recordings_are_measured_and_their_aggregates_can_be_kept(tmp_path: Path
     assert frequency["within"] == 2  # the second ten seconds lie over both files, without a gap
     assert again.document["findings"] == document["findings"]
     assert read_aggregates(tmp_path / "kept.npz").intervals == 1
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_the_waveform_of_an_event_is_captured_as_comtrade(tmp_path: Path, current: bool) -> None:
+    """A dip of L2 from 5.000 s to 5.200 s: captured from 0.2 s before to 0.8 s after its first window."""
+    t = np.arange(int(12 * RATE)) / RATE
+    u = 325.0 * np.sin(2 * np.pi * (50 * t - np.arange(3)[:, None] / 3))
+    u[1, (t >= 5.0) & (t < 5.2)] *= 0.6
+    held = {"u": u.T, "i": u.T / 10.0} if current else {"u": u.T}
+    np.savez(tmp_path / "dip.npz", rate_hz=RATE, start_utc="2026-03-02T00:00:00Z", **held)
+
+    outcome = call_ami("power-quality", "dip.npz", "--capture", "events", "--json", cwd=tmp_path)
+
+    assert outcome.code == 0, outcome.err
+    assert [event["kind"] for event in outcome.document["events"]] == ["dip"]
+    (file,) = (tmp_path / "events").iterdir()
+    assert file.name.startswith("dip-20260302T000004.7")
+    captured = open_recording(file).read()
+    first = round((captured.start_us - MONDAY_US) * RATE / 1e6)
+    assert 4.77 < first / RATE < 4.81
+    assert captured.samples == RATE
+    expected = u[:, first : first + captured.samples]
+    assert np.abs(captured.u - expected).max() < 0.02  # a step of 16 bits
+    assert captured.i.shape[0] == (3 if current else 0)
+    if current:
+        assert np.abs(captured.i - expected / 10.0).max() < 0.002
 
 
 def test_a_recording_without_a_start_needs_one(tmp_path: Path) -> None:

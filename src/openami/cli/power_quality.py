@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -81,6 +81,10 @@ def power_quality_command(
     aggregates_file: Annotated[
         Path | None, typer.Option("--aggregates", help="Write what was measured, to be evaluated again.")
     ] = None,
+    capture: Annotated[
+        Path | None,
+        typer.Option("--capture", help="Folder for the waveforms of events, a COMTRADE file (.cff) each."),
+    ] = None,
     language: Annotated[_Language, typer.Option(help="Language of the report.")] = _Language.ENGLISH,
     json: JsonOption = False,
 ) -> None:
@@ -105,7 +109,10 @@ def power_quality_command(
         int(lamp.value) if lamp else {_Nominal.FIFTY: 230, _Nominal.SIXTY: 120}[nominal],
         None if start is None else _instant(start),
     )
-    aggregates, sources = _taken(files, supply, channels, scale_u, rate)
+    if capture is not None:
+        capture.mkdir(exist_ok=True)
+    options = _Options(channels, scale_u, rate, capture)
+    aggregates, sources = _taken(files, supply, options)
     if aggregates_file is not None:
         with whole_file(aggregates_file) as fresh:
             write_aggregates(fresh, aggregates)
@@ -134,8 +141,18 @@ class _Supply:
     start_us: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How recordings are read, and where the waveforms of events go."""
+
+    channels: str | None
+    scale_u: float | None
+    rate_hz: float | None
+    capture: Path | None
+
+
 def _taken(
-    files: Sequence[Path], supply: _Supply, channels: str | None, scale_u: float | None, rate: float | None
+    files: Sequence[Path], supply: _Supply, options: _Options
 ) -> tuple[SupplyAggregates, list[ReportSource]]:
     """Aggregates of all files, and the files by their content."""
     from openami.metrology.power_quality.en50160_aggregates import joined
@@ -143,7 +160,9 @@ def _taken(
     from openami.metrology.power_quality.en50160_report import ReportSource
     from openami.metrology.recording.opening import ReadingOptions, open_recording
 
-    options = ReadingOptions(channels=channels, scale_u=scale_u, scale_i=1.0, rate_hz=rate)
+    reading = ReadingOptions(
+        channels=options.channels, scale_u=options.scale_u, scale_i=1.0, rate_hz=options.rate_hz
+    )
     parts, recordings, sources = [], [], []
     for file in files:
         if is_aggregates(file):
@@ -151,17 +170,20 @@ def _taken(
             with file.open("rb") as stream:
                 sources.append(ReportSource(file.name, hashlib.file_digest(stream, "sha256").hexdigest()))
         else:
-            recording = open_recording(file, options)
+            recording = open_recording(file, reading)
             recordings.append(recording)
             sources.append(ReportSource(file.name, recording.digest()))
     if recordings:
-        parts.append(_measured(recordings, supply))
+        parts.append(_measured(recordings, supply, options.capture))
     return joined(parts), sources
 
 
-def _measured(recordings: Sequence[RecordedWaveform], supply: _Supply) -> SupplyAggregates:
+def _measured(
+    recordings: Sequence[RecordedWaveform], supply: _Supply, capture: Path | None
+) -> SupplyAggregates:
     """Recordings in the order of their beginning through one instrument."""
     from openami.metrology.power_quality.en50160_measurement import CLOCK_S, SupplyMeasurement
+    from openami.metrology.power_quality.waveform_capture import comtrade_sink
 
     ordered = sorted(
         ((_start(recording, supply), recording) for recording in recordings), key=lambda it: it[0]
@@ -175,6 +197,7 @@ def _measured(recordings: Sequence[RecordedWaveform], supply: _Supply) -> Supply
         declared_v=supply.declared_v,
         nominal_hz=supply.nominal_hz,
         lamp_v=supply.lamp_v,
+        sink=None if capture is None else comtrade_sink(capture, nominal_hz=float(supply.nominal_hz)),
     )
     done = 0
     with progress("measuring") as advance:
@@ -199,8 +222,12 @@ def _add(
     total: int,
     advance: Advance,
 ) -> None:
+    channels = recording.file.channels
+    phases = len(recording.selection.u)
+    in_amperes = all(channels[pick.index].gain is not None for pick in recording.selection.picks[phases:])
     for piece in recording.blocks():
-        measurement.add(piece, base + piece.first_sample)
+        whole = piece if in_amperes else replace(piece, i=piece.i[:0], neutral=None)
+        measurement.add(whole, base + piece.first_sample)
         advance(done + piece.first_sample + piece.samples, total)
 
 

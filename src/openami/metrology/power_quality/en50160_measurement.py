@@ -1,7 +1,7 @@
 """Aggregates of a supply from its recorded voltages: the class A instrument, run over files in order of time.
 
 Rule: a sample that is not there is a gap, and an interval with a gap, or not seen whole, is missing; currents
-are not looked at. Memory is that of a block and of the aggregates.
+are not looked at, only captured with events. Memory is that of a block and of the aggregates.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from openami.metrology.power_quality.en50160_aggregates import (
 from openami.metrology.power_quality.event_kernel import EventKind
 from openami.metrology.power_quality.events import VoltageEvent
 from openami.metrology.power_quality.results import PowerQualityResults
+from openami.metrology.power_quality.waveform_capture import Sink, WaveformCapture
 from openami.metrology.recording.recording import Recording
 from openami.quantities.errors import MeteringError
 
@@ -55,6 +56,9 @@ class SupplyMeasurement:
         UTC of the first sample, microseconds since 1970.
     declared_v, nominal_hz, lamp_v:
         Declared voltage in V, 50 or 60, reference lamp of the flickermeter (120 or 230).
+    sink:
+        Takes the waveform of each dip, swell and interruption; None: none is captured. All recordings have
+        as many currents as the first one then.
 
     Notes
     -----
@@ -70,12 +74,15 @@ class SupplyMeasurement:
         declared_v: float = 230.0,
         nominal_hz: int = 50,
         lamp_v: int = 230,
+        sink: Sink | None = None,
     ) -> None:
         self._settings = PowerQualitySettings(
             rate_hz, nominal_hz, declared_v, phases=phases, lamp_v=lamp_v, utc_us=start_us
         )
         self._start_us = start_us
         self._analyser = PowerQualityAnalyser(self._settings)
+        self._sink = sink
+        self._capture: WaveformCapture | None = None
         self._rows: list[_Rows] = []
         self._frequency: list[tuple[I64, F64]] = []
         self._events: list[VoltageEvent] = []
@@ -112,7 +119,12 @@ class SupplyMeasurement:
         for first, last in runs(there):
             self._skip_to(first_sample + first)
             voltage = np.ascontiguousarray(piece.u[:, first:last])
-            self._keep(self._analyser.feed(voltage, np.zeros_like(voltage)))
+            results = self._analyser.feed(voltage, np.zeros_like(voltage))
+            self._keep(results)
+            if self._sink is not None:
+                currents = piece.i if piece.neutral is None else np.vstack((piece.i, piece.neutral))
+                capture = self._capture_of(currents.shape[0], self._sink)
+                capture.feed(voltage, currents[:, first:last], results.begun)
         self._skip_to(first_sample + piece.samples)
         if piece.saturated is not None and piece.saturated.any():
             at = (first_sample + np.flatnonzero(piece.saturated)) * (1e6 / self._settings.rate_hz)
@@ -129,6 +141,8 @@ class SupplyMeasurement:
         if not self.position:
             raise MeteringError("no samples were taken", expected="a recording")
         self._keep(self._analyser.close())
+        if self._capture is not None:
+            self._capture.close()
         first = self._start_us // INTERVAL_US
         end_us = self._start_us + self.position * 1e6 / self._settings.rate_hz
         count = max(-int(-end_us // INTERVAL_US) - first, 1)
@@ -141,8 +155,22 @@ class SupplyMeasurement:
                 f"a recording begins {sample / self._settings.rate_hz / 86_400:.0f} days after the first one",
                 expected=f"{LONGEST // 144} days or fewer",
             )
-        if sample > self.position:
-            self._keep(self._analyser.gap(sample - self.position))
+        missing = sample - self.position
+        if missing > 0:
+            self._keep(self._analyser.gap(missing))
+            if self._capture is not None:
+                self._capture.gap(missing)
+
+    def _capture_of(self, currents: int, sink: Sink) -> WaveformCapture:
+        if self._capture is None:
+            self._capture = WaveformCapture(
+                self._settings.rate_hz,
+                np.ones(self._settings.phases),
+                np.ones(currents),
+                sink,
+                utc_us=self._analyser.utc_us,
+            )
+        return self._capture
 
     def _keep(self, results: PowerQualityResults) -> None:
         if len(results.ten_minutes):
