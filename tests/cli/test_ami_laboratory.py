@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,58 @@ def test_the_evolution_is_drawn_by_one_command(ami: Ami, tmp_path: Path) -> None
     assert {curve["principle"] for curve in curves} == {"ferraris", "time_division", "hall", "digital"}
     assert {curve["load"] for curve in curves} >= {"sine", "quadriform", "half_wave"}
     assert "Ferraris disc" in (tmp_path / "evolution.html").read_text()
+
+
+EVENING = """
+name = "Evening"
+duration_s = 2.0
+frequency_hz = 49.5
+[voltage]
+rms_v = [230.0, 231.0, 229.0]
+harmonics = [{ order = 5, percent = 4.0, phase_deg = 180.0 }]
+[current]
+rms_a = 10.0
+lag_deg = 30.0
+harmonics = [{ order = 5, percent = 20.0 }]
+"""
+
+
+def test_a_described_waveform_is_what_measuring_it_finds(ami: Ami, tmp_path: Path) -> None:
+    (tmp_path / "evening.toml").write_text(EVENING)
+    made = ami("laboratory", "waveform", "evening.toml", "--output", "evening.npz", "--json")
+    assert made.code == 0, made.err
+    true = made.document["reference"]
+    assert true["u_v"][1] == pytest.approx(231.0 * math.sqrt(1 + 0.04**2), rel=1e-12)
+    assert true["p1_w"][0] == pytest.approx(2300 * math.cos(math.radians(30)), rel=1e-12)
+    assert true["energy_total_wh"] == pytest.approx(sum(true["energy_wh"]), rel=1e-15)
+    assert (made.document["samples"], made.document["phases"]) == (12_800, 3)
+    measured = ami("measure", "evening.npz", "--json").document
+    for row, phase in enumerate(measured["phases"]):
+        assert phase["p1_w"] == pytest.approx(true["p1_w"][row], rel=1e-6)
+        assert phase["q1_var"] == pytest.approx(true["q1_var"][row], rel=1e-6)
+        assert phase["p_w"] == pytest.approx(true["p_w"][row], rel=1e-6)
+        assert phase["u_v"] == pytest.approx(true["u_v"][row], rel=1e-6)
+    people = ami("laboratory", "waveform", "evening.toml", "-o", "evening.npz")
+    assert "q1_var" in people.out
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        ("name = 1", ("-o", "x.npz"), "name"),
+        (EVENING, ("-o", "no/x.npz"), "no such folder"),
+        (EVENING.replace("2.0\n", "1e9\n", 1), ("-o", "x.npz"), "samples of 1e+09 s"),
+        (EVENING, ("-o", "x.npz", "--rate", 0), "--rate"),
+    ],
+)
+def test_a_waveform_that_cannot_be_written_is_told(
+    ami: Ami, tmp_path: Path, text: str, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "wave.toml").write_text(text)
+    done = ami("laboratory", "waveform", "wave.toml", *arguments, "--json")
+    assert done.code == 2
+    assert said in str(done.document["error"])
+    assert not (tmp_path / "x.npz").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`ami laboratory`: test a meter model against its class, compare measuring principles, list the models."""
+"""`ami laboratory`: test meter models against their class, compare measuring principles, write waveforms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from openami.cli.laboratory_waveform import write_waveform
 from openami.cli.output import JsonOption, print_facts, print_json, print_table, progress, stdout
 from openami.cli.whole_file import check_place, whole_file
 from openami.laboratory.bench import run
@@ -111,6 +112,23 @@ def evolution_command(
                 for row, current in enumerate(lines[0].current_a)
             ],
         )
+
+
+@commands.command("waveform")
+def waveform_command(
+    scenario: Annotated[Path, typer.Argument(help="Waveform as TOML: page *waveform-generator*.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="NPZ file to write: u, i, rate_hz.")],
+    rate: Annotated[float, typer.Option(help="Samples a second.", min=100.0, max=1e7)] = 6400.0,
+    json: JsonOption = False,
+) -> None:
+    """Write a described waveform as a recording, with what a perfect meter registers of it.
+
+    Powers, rms values and energy are integrals in closed form; `ami measure` reads the file.
+
+    Example: ami laboratory waveform evening.toml --output evening.npz
+    """
+    check_place(output)
+    write_waveform(scenario, output, rate, as_json=json)
 
 
 @commands.command("models")
