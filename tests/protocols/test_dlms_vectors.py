@@ -1,7 +1,7 @@
 """Captured frames and vectors of others: valid ones decode to what is expected and come back identical.
 
-Each vector of the layers that this storey of the codec covers is exercised or skipped by name with its
-reason; `test_every_vector_is_accounted_for` counts them.
+Values and APDUs; framing, ciphering and telegrams are in `test_dlms_vector_layers`. None is skipped:
+`test_every_vector_is_accounted_for` counts them.
 """
 
 from __future__ import annotations
@@ -27,31 +27,35 @@ from openami.protocols.dlms.initiate import InitiateRequest, InitiateResponse
 from openami.protocols.dlms.octets import Reader
 from openami.protocols.dlms.wrapper import WrapperDecoder
 from openami.quantities.errors import RemoteProtocolError
+from openami.quantities.obis import ObisCode
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "dlms" / "vectors.json"
 
-LATER = "HDLC, M-Bus, P1 and raw captures: framing of a later storey"
-CIPHERED = "ciphered: security of a later storey"
-NO_APDU = "no APDU: a key, a title or another bare field"
-LAYERS_LATER = {"hdlc", "mbus", "p1-ascii", "raw", "header", "apdu-part"}
-
-SKIPPED = {
-    "pwitab-conftest-global_authentication_key-1": NO_APDU,
-    "pwitab-conftest-global_encryption_key-3": NO_APDU,
-    "pwitab-conftest-global_cip_encryption_key-5": NO_APDU,
-    "pwitab-conftest-master_key-6": NO_APDU,
-    "pwitab-test_asce-test_aarq-test_parse_ciphered_low_security2-5": NO_APDU,
-    "pwitab-test_cosem-test_obis_from_bytes-1": NO_APDU,
-    "pwitab-test_general_global_cipher-test_gen_glo_cipher_load-2": NO_APDU,
-    "pwitab-test_security-test_encrypt_authenticated-2": CIPHERED,
-    "pwitab-test_security-test_gmac-3": NO_APDU,
-    "pwitab-test_security-test_gmac-4": CIPHERED,
-    "pwitab-test_security-test_gmac2-5": CIPHERED,
-    "pwitab-test_security-test_gmac2-6": CIPHERED,
-    "pwitab-test_xdlms-test_initiate-test_parse-5": CIPHERED,
-    "pwitab-test_xdlms-test_initiate-test_to_bytes-6": CIPHERED,
-    "pwitab-test_xdlms-test_get-test_transform_bytes-16": "the first block of a value, not a value",
-    "pwitab-test_xdlms-test_get-test_transform_bytes-24": "the last block of a value, not a value",
+# Framing, and what is ciphered: `test_dlms_vector_layers`.
+LAYERS_ELSEWHERE = {"hdlc", "mbus", "p1-ascii", "raw", "header", "apdu-part"}
+ELSEWHERE = {
+    "pwitab-test_security-test_encrypt_authenticated-2",
+    "pwitab-test_security-test_gmac-3",
+    "pwitab-test_security-test_gmac-4",
+    "pwitab-test_security-test_gmac2-5",
+    "pwitab-test_security-test_gmac2-6",
+    "pwitab-test_xdlms-test_initiate-test_parse-5",
+    "pwitab-test_xdlms-test_initiate-test_to_bytes-6",
+}
+# Bare fields: octets, and what they are.
+FIELDS = {
+    "pwitab-conftest-global_authentication_key-1": 16,
+    "pwitab-conftest-global_encryption_key-3": 16,
+    "pwitab-conftest-global_cip_encryption_key-5": 16,
+    "pwitab-conftest-master_key-6": 16,
+    "pwitab-test_asce-test_aarq-test_parse_ciphered_low_security2-5": 8,
+    "pwitab-test_general_global_cipher-test_gen_glo_cipher_load-2": 8,
+    "pwitab-test_cosem-test_obis_from_bytes-1": 6,
+}
+# The first and the last block of a long answer: no value without what is between them.
+BLOCKS = {
+    "pwitab-test_xdlms-test_get-test_transform_bytes-16",
+    "pwitab-test_xdlms-test_get-test_transform_bytes-24",
 }
 # Parts of an APDU, and how many octets before them belong to the part around it.
 SELECTORS = {
@@ -63,7 +67,7 @@ KEYS_THAT_LOOK_LIKE_APDUS = {
     "pwitab-conftest-global_broadcast_key-2",
     "pwitab-conftest-global_cip_authentication_key-4",
 }
-REFUSED_UNTIL_CIPHERING = {
+REFUSED_OUTSIDE_CIPHERING = {
     "pwitab-test_general_global_cipher-test_gen_glo_cipher_load-1",
     "gb-glo-get-request-authenc",
     "gb-glo-get-request-enc-only",
@@ -103,11 +107,11 @@ def vectors() -> dict[str, dict[str, Any]]:
 
 
 def covered() -> list[str]:
-    elsewhere = {*SKIPPED, *SELECTORS, GET_DATA_RESULT}
+    elsewhere = {*ELSEWHERE, *FIELDS, *BLOCKS, *SELECTORS, GET_DATA_RESULT}
     return [
         name
         for name, entry in vectors().items()
-        if entry["layer"] not in LAYERS_LATER and name not in elsewhere
+        if entry["layer"] not in LAYERS_ELSEWHERE and name not in elsewhere
     ]
 
 
@@ -125,7 +129,7 @@ def whole(octets: bytes) -> object:
 
 
 def is_valid(name: str) -> bool:
-    if name in REFUSED_UNTIL_CIPHERING or name in KEYS_THAT_LOOK_LIKE_APDUS:
+    if name in REFUSED_OUTSIDE_CIPHERING or name in KEYS_THAT_LOOK_LIKE_APDUS:
         return False
     kind = vectors()[name]["kind"]
     return kind in ("ok", "real-bug") or (
@@ -162,7 +166,7 @@ pytestmark = pytest.mark.skipif(not NAMES, reason="no vectors beside the project
 
 def test_every_vector_is_accounted_for() -> None:
     everything = vectors()
-    later = [name for name, entry in everything.items() if entry["layer"] in LAYERS_LATER]
+    later = [name for name, entry in everything.items() if entry["layer"] in LAYERS_ELSEWHERE]
     wrapped = ["syn-wrapper-len-short", "pwitab-test_udp_message-test_udp_message_from_bytes-1"]
     groups = (
         VALUES,
@@ -172,7 +176,9 @@ def test_every_vector_is_accounted_for() -> None:
         wrapped,
         list(SELECTORS),
         [GET_DATA_RESULT],
-        list(SKIPPED),
+        list(ELSEWHERE),
+        list(FIELDS),
+        list(BLOCKS),
         later,
     )
     counted = [name for group in groups for name in group]
@@ -181,9 +187,21 @@ def test_every_vector_is_accounted_for() -> None:
     assert (len(VALUES), len(APDUS), len(DATE_TIMES), len(WRONG)) == (9, 80, 3, 47)
 
 
-@pytest.mark.parametrize("name", sorted(SKIPPED))
-def test_vectors_of_other_storeys(name: str) -> None:
-    pytest.skip(SKIPPED[name])
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_bare_fields_are_no_apdus(name: str) -> None:
+    octets = octets_of(name)
+    assert len(octets) == FIELDS[name]
+    with pytest.raises(RemoteProtocolError):
+        decode_apdu(octets)
+    if FIELDS[name] == 6:
+        assert ObisCode.from_bytes(octets).to_bytes() == octets
+
+
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_a_block_of_a_value_is_no_value(name: str) -> None:
+    for read in (decode, decode_plain, decode_apdu):
+        with pytest.raises(RemoteProtocolError):
+            read(octets_of(name))
 
 
 def as_expected(value: Data) -> object:
