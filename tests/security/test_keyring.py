@@ -51,7 +51,8 @@ def test_a_changed_key_is_a_new_version_and_the_old_one_stays(tmp_path: Path) ->
         assert ring.credentials("M") == MeterCredentials(Secret(b"back to low"))
     database = sqlite3.connect(tmp_path / "keyring.sqlite")
     assert database.execute("select count(*) from secret").fetchone() == (18,)
-    for statement in ("delete from secret", "update secret set suite = 1"):
+    database.execute("insert into counter values ('a', 7)")
+    for statement in ("delete from secret", "update secret set suite = 1", "update counter set value = 6"):
         with pytest.raises(sqlite3.DatabaseError, match="never"):
             database.execute(statement)
 
@@ -105,8 +106,9 @@ def test_counters_only_go_forward_and_are_durable(tmp_path: Path) -> None:
     with keyring(tmp_path) as ring:
         # What was reserved and not used is skipped.
         assert SendCounter(ring, "a").take() == 20
-        with pytest.raises(SecurityError, match="goes back"):
-            ring.save({"a": 3})
+        kept = ring.load("a")
+        ring.save({"a": 3})
+        assert ring.load("a") == kept
         received = ReceiveCounters(ring)
         received.believe("b", 41)
         received.persist()
@@ -168,7 +170,7 @@ def test_keys_of_different_purposes_differ_and_fit_their_suite() -> None:
     with pytest.raises(SecurityError, match="two purposes"):
         MeterKeys(one, one, Secret.random(16))
     with pytest.raises(SecurityError, match="expected: 32 octets"):
-        MeterKeys(*(Secret.random(16) for _ in range(3)), suite_number=2)
+        MeterKeys(Secret.random(16), Secret.random(16), Secret.random(16), suite_number=2)
     with pytest.raises(SecurityError):
         MeterKeys.random(3)
 

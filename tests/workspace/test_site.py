@@ -90,7 +90,7 @@ def test_keys_that_are_none_are_refused_without_being_repeated(
     text = f'format = "openami-site"\n[[meter]]\nid = "M2"\nzone = "Europe/Berlin"\n{keys}\n'
     with pytest.raises(FormatError, match="keys of meter M2") as refused:
         import_file(workspace, write(tmp_path, "keys.toml", text), policy=Policy.STRICT)
-    assert wrong not in str(refused.value).replace("M2", "")
+    assert wrong not in str(refused.value).replace(str(tmp_path), "")
     assert workspace.registry.meters() == []
 
 

@@ -303,7 +303,6 @@ class MeterConnection:
         if shown < send.value:
             return False
         recover_counter(send, shown + 1)
-        security.counters.save({name: send.value})
         return True
 
 

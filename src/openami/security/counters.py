@@ -1,8 +1,9 @@
 """Invocation counters: no key ever protects two messages with one counter, and none is believed twice.
 
-A sender takes counters from ranges that were made durable before their first use, so a crash skips counters
-and never repeats one. A receiver keeps the highest counter it believed, for each key and sender (NIST SP
-800-38D clause 8; IEC 62056-5-3 clause 5.3.3). Rule never to be broken: a counter only goes forward.
+A sender takes counters from ranges that were claimed durably before their first use, so a crash skips
+counters and never repeats one, and no two processes are given the same range. A receiver keeps the highest
+counter it believed, for each key and sender (NIST SP 800-38D clause 8; IEC 62056-5-3 clause 5.3.3). Rule
+never to be broken: a counter only goes forward.
 """
 
 from __future__ import annotations
@@ -13,17 +14,29 @@ from typing import Protocol
 from openami.quantities.errors import ProtectionError, SecurityError
 
 MAX_COUNTER = (1 << 32) - 1
+_LAST = (1 << 63) - 2
+"""The highest number that is remembered of others: transaction-ids have eight octets, a store has 63 bits."""
 
 
 class CounterStore(Protocol):
-    """Where counters outlive the process."""
+    """Where counters outlive the process.
+
+    Invariant: what is kept under a name never goes down, whoever else writes to the same store.
+    """
 
     def load(self, name: str) -> int:
-        """Last value saved under a name; 0 where there is none."""
+        """What is kept under a name; 0 where there is nothing."""
+        ...
+
+    def reserve(self, name: str, count: int, at_least: int = 0) -> int:
+        """Claim ``count`` counters in a row that nobody else is given: the first of them, durable.
+
+        It is what was kept, or ``at_least`` where that is more; ``count`` 0 only goes on to there.
+        """
         ...
 
     def save(self, values: Mapping[str, int]) -> None:
-        """Keep values durably, all or none; a value below one that is kept is an error of the caller."""
+        """Keep values durably, all or none; a value below one that is kept changes nothing."""
         ...
 
 
@@ -36,39 +49,47 @@ class MemoryCounters:
         self._values = dict(values or {})
 
     def load(self, name: str) -> int:
-        """Last value saved under a name."""
+        """What is kept under a name."""
         return self._values.get(name, 0)
+
+    def reserve(self, name: str, count: int, at_least: int = 0) -> int:
+        """Claim counters in a row."""
+        first = max(self.load(name), at_least)
+        self._values[name] = first + count
+        return first
 
     def save(self, values: Mapping[str, int]) -> None:
         """Keep values."""
-        self._values.update(values)
+        for name, value in values.items():
+            self._values[name] = max(value, self.load(name))
 
 
 class SendCounter:
     """Counters for what we protect with one key.
 
-    Invariant: every counter given out is below what the store holds, so a restart begins above it.
+    Invariant: every counter given out was claimed from the store before, so neither a restart nor another
+    process with the same store gives it out again.
 
     Parameters
     ----------
     store, name:
         Where the counter is kept.
     reserve:
-        Counters reserved at a time: what a crash skips at most.
+        Counters claimed at a time: what a crash skips at most.
     """
 
-    __slots__ = ("_name", "_next", "_reserve", "_reserved", "_store")
+    __slots__ = ("_end", "_name", "_next", "_reserve", "_store")
 
-    def __init__(self, store: CounterStore, name: str, reserve: int = 256) -> None:
+    def __init__(self, store: CounterStore, name: str, reserve: int = 64) -> None:
         self._store = store
         self._name = name
         self._reserve = reserve
-        self._next = self._reserved = store.load(name)
+        self._next = self._end = 0
 
     @property
     def value(self) -> int:
-        """The counter that the next message will carry."""
-        return self._next
+        """The counter that the next message will carry, unless another process claims it first."""
+        return self._next if self._next < self._end else self._store.load(self._name)
 
     def take(self) -> int:
         """A counter that was never used.
@@ -78,30 +99,33 @@ class SendCounter:
         SecurityError
             All 2**32 are used up: the key has to be changed.
         """
+        if self._next >= self._end:
+            first = self._store.reserve(self._name, self._reserve)
+            self._next, self._end = first, min(first + self._reserve, MAX_COUNTER + 1)
         if self._next > MAX_COUNTER:
             raise SecurityError(
                 f"the invocation counter {self._name} is used up", expected="a new key (key_transfer)"
             )
-        if self._next >= self._reserved:
-            self._reserved = min(self._next + self._reserve, MAX_COUNTER + 1)
-            self._store.save({self._name: self._reserved})
         taken = self._next
         self._next += 1
         return taken
 
     def advance(self, to: int) -> None:
-        """Go on at ``to``, as the other side asks for; never backwards.
+        """Go on at ``to`` or above, as the other side asks for; durable, and never backwards.
 
         Raises
         ------
         SecurityError
             ``to`` lies behind, or beyond the last counter.
         """
-        if not self._next <= to <= MAX_COUNTER:
+        if not (present := self.value) <= to <= MAX_COUNTER:
             raise SecurityError(
-                f"invocation counter {self._name} asked to go from {self._next} to {to}",
+                f"invocation counter {self._name} asked to go from {present} to {to}",
                 expected="forward only: a meter that asks to go back was exchanged, or is not that meter",
             )
+        if to > self._end:
+            self._store.reserve(self._name, 0, to)
+            self._end = to
         self._next = to
 
 
@@ -121,9 +145,9 @@ class ReceiveCounters:
 
     def expected(self, name: str) -> int:
         """The lowest counter that would be believed."""
-        known = self._highest.get(name)
-        if known is None:
-            known = self._highest[name] = self._store.load(name)
+        known = self._highest.get(name, 0) or self._store.load(name)
+        if known:  # where there is none, the name may be one that a stranger gave himself
+            self._highest[name] = known
         return known
 
     def highest(self, key: str) -> int:
@@ -132,6 +156,8 @@ class ReceiveCounters:
 
     def believe(self, name: str, counter: int) -> None:
         """Remember the counter of a message whose tag was right; raises `ProtectionError` at an old one."""
+        if counter > _LAST:
+            raise ProtectionError(f"invocation counter {counter}", expected=f"at most {_LAST}")
         if counter < (expected := self.expected(name)):
             raise ProtectionError(
                 f"invocation counter {counter} was used before", expected=f"{expected} or more"

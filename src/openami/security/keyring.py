@@ -31,7 +31,7 @@ from openami.security.secret import Secret
 STORE_KEY_VARIABLE: Final = "OPENAMI_KEYRING_KEY"
 STORE_KEY_OCTETS: Final = 32
 _RESERVED: Final = 256
-"""Counters that a session reserves for each name before it begins."""
+"""Counters that a session claims for each name before it begins, and again when they do not suffice."""
 
 _SCHEMA: Final = """
 create table if not exists secret (
@@ -167,36 +167,48 @@ class Keyring:
         rows = self._rows("select value from counter where name = ?", (name,))
         return int(rows[0][0]) if rows else 0
 
+    def reserve(self, name: str, count: int, at_least: int = 0) -> int:
+        """Claim counters in a row, durable and before any other process: the first of them."""
+        with self._transaction():
+            return self._claim(name, count, at_least)
+
     def save(self, values: Mapping[str, int]) -> None:
-        """Keep counters durably; raises `SecurityError` where one would go back."""
+        """Keep counters durably; what is kept already and is higher stays."""
         with self._transaction():
             self._database.executemany(
-                "insert into counter values (?, ?) on conflict (name) do update set value = excluded.value",
+                "insert into counter values (?, ?)"
+                " on conflict (name) do update set value = max(value, excluded.value)",
                 list(values.items()),
             )
 
     @contextmanager
-    def session(self, names: Iterable[str]) -> Iterator[CounterSession]:
+    def session(self, names: Iterable[str], at_least: int = 0) -> Iterator[CounterSession]:
         """Counters for many meters at once: one durable write before, one after.
 
         Parameters
         ----------
         names:
             Send counters that will be needed.
+        at_least:
+            None of them begins below.
         """
         with self._transaction():
-            starts = {name: self.load(name) for name in names}
-            self._database.executemany(
-                "insert into counter values (?, ?) on conflict (name) do update set value = excluded.value",
-                [(name, start + _RESERVED) for name, start in starts.items()],
-            )
-        session = CounterSession(self, starts)
+            blocks = {name: self._claim(name, _RESERVED, at_least) for name in names}
+        session = CounterSession(self, blocks)
         try:
             yield session
         finally:
             session.flush()
 
     # --- pieces ---------------------------------------------------------------------------------------
+
+    def _claim(self, name: str, count: int, at_least: int) -> int:
+        rows = self._database.execute(
+            "insert into counter values (?, ? + ?)"
+            " on conflict (name) do update set value = max(value, ?) + ? returning value",
+            (name, at_least, count, at_least, count),
+        ).fetchall()
+        return int(rows[0][0]) - count
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -238,39 +250,46 @@ class Keyring:
 class CounterSession:
     """Counters of one run over many meters; a `CounterStore`.
 
-    Invariant: send counters stay inside what was reserved, or are written through; the highest counters
-    believed are written by `flush`.
+    Invariant: send counters come out of blocks that the keyring gave to this session alone; the highest
+    counters believed are written by `flush`.
     """
 
-    __slots__ = ("_keyring", "_pending", "_starts")
+    __slots__ = ("_blocks", "_keyring", "_pending")
 
-    def __init__(self, keyring: Keyring, starts: Mapping[str, int]) -> None:
+    def __init__(self, keyring: Keyring, firsts: Mapping[str, int]) -> None:
         self._keyring = keyring
-        self._starts = dict(starts)
+        self._blocks = {name: (first, first + _RESERVED) for name, first in firsts.items()}
         self._pending: dict[str, int] = {}
 
     def load(self, name: str) -> int:
-        """Last value of a counter."""
-        if name in self._pending:
-            return self._pending[name]
-        return self._starts[name] if name in self._starts else self._keyring.load(name)
+        """What the next counter would be, or the last one believed."""
+        if name in self._blocks:
+            return self._blocks[name][0]
+        return self._pending[name] if name in self._pending else self._keyring.load(name)
+
+    def reserve(self, name: str, count: int, at_least: int = 0) -> int:
+        """Counters of the session's block; a new one of the keyring, durable, where they do not suffice."""
+        if name not in self._blocks:
+            return self._keyring.reserve(name, count, at_least)
+        first, end = self._blocks[name]
+        first = max(first, at_least)
+        if first + count > end:
+            size = max(count, _RESERVED)
+            first = self._keyring.reserve(name, size, at_least)
+            end = first + size
+        self._blocks[name] = first + count, end
+        return first
 
     def save(self, values: Mapping[str, int]) -> None:
-        """Keep values: within the reservation and of receivers for `flush`, beyond it at once."""
-        beyond = {
-            name: value
-            for name, value in values.items()
-            if name in self._starts and value > self._starts[name] + _RESERVED
-        }
-        if beyond:
-            self._keyring.save(beyond)
-        self._pending.update(values)
+        """Keep what was believed for `flush`."""
+        for name, value in values.items():
+            self._pending[name] = max(value, self._pending.get(name, 0))
 
     def flush(self) -> None:
         """Write what was believed since the last flush."""
-        believed = {name: value for name, value in self._pending.items() if name not in self._starts}
-        if believed:
-            self._keyring.save(believed)
+        if self._pending:
+            self._keyring.save(self._pending)
+            self._pending.clear()
 
 
 def store_key(file: Path) -> Secret:

@@ -4,7 +4,9 @@
     associated   control octet, authentication key; and the text itself where it is not enciphered
 
 Rule of this file: nothing comes out of `Cipher.open` that was not protected at least as agreed, under a
-counter that was never believed before; and a counter is believed only after its tag was verified.
+counter that was never believed before; and a counter is believed only after its tag was verified. What has
+no tag may come from anybody: its counter is held against those before it and remembered for this association
+alone, so that a forged one cannot lock the sender out for ever.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from openami.protocols.dlms.security_control import (
     SecurityHeader,
 )
 from openami.quantities.errors import LocalProtocolError, ProtectionError
-from openami.security.counters import ReceiveCounters, SendCounter
+from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.gcm import TAG_OCTETS, Gcm
 from openami.security.meter_keys import SYSTEM_TITLE_OCTETS, MeterKeys
 from openami.security.secret import Secret
 
 MAX_OVERHEAD = 1 + (1 + SYSTEM_TITLE_OCTETS) + 5 + HEADER_OCTETS + TAG_OCTETS
 """Octets that the longest form adds to an APDU."""
+
+_DEDICATED = "dedicated"
 
 
 class CounterUsedError(ProtectionError):
@@ -51,7 +55,8 @@ class Opened:
 class Cipher:
     """The two directions between us and one other system title.
 
-    Invariant: the send counter only grows; the receive counter is that of the last message believed.
+    Invariant: the send counter only grows; the receive counter is that of the last message believed. Nobody
+    is believed who has no system title of eight octets, or ours (what we sent ourselves would come back).
 
     Parameters
     ----------
@@ -71,6 +76,7 @@ class Cipher:
         "_dedicated",
         "_dedicated_name",
         "_global",
+        "_passing",
         "keys",
         "own_title",
         "peer_title",
@@ -92,6 +98,7 @@ class Cipher:
         self.peer_title = peer_title
         self.send = send
         self.received = received
+        self._passing = ReceiveCounters(MemoryCounters())
         self._authentication = keys.authentication.reveal()
         self._global = Gcm(keys.global_unicast.reveal())
         self._broadcast = None if keys.global_broadcast is None else Gcm(keys.global_broadcast.reveal())
@@ -145,7 +152,8 @@ class Cipher:
         CounterUsedError
             Its counter was used before.
         ProtectionError
-            It is less protected than agreed, of another suite or sender, or its tag is wrong.
+            It is less protected than agreed, of another suite or sender, under the key that many meters
+            share, or its tag is wrong.
         RemoteProtocolError
             It is no ciphered APDU.
         """
@@ -161,17 +169,21 @@ class Cipher:
             raise ProtectionError("a compressed APDU", expected="no compression")
         if ciphered.title and ciphered.title != self.peer_title:
             raise ProtectionError(f"an APDU of {ciphered.title.hex()}", expected=self.peer_title.hex())
+        if header.protection & Protection.BROADCAST:
+            # Whoever has one meter of a group open has this key: it tells nobody from anybody.
+            raise ProtectionError("an APDU under the broadcast key", expected="a key of us two")
+        self.check_peer()
         key = self._key(ciphered.form, header.protection)
         if key is None:
             raise ProtectionError(f"no key for {ciphered.form.value} with control {header.control.hex()}")
         name = self.counter_name(ciphered.form, header.protection)
-        self._fresh(name, header.counter)
+        self.refuse_used(name, header)
         apdu = self._open(key, header, ciphered.text)
         if not apdu:
             raise ProtectionError("a ciphered APDU of no octets")
         if ciphered.service is not None and apdu[0] != ciphered.service:
             raise ProtectionError(f"service {apdu[0]:#04x} inside", expected=f"{ciphered.service:#04x}")
-        self.received.believe(name, header.counter)
+        self.remember(name, header)
         return Opened(apdu, header, ciphered.form)
 
     # --- proofs of high level security ----------------------------------------------------------------
@@ -195,6 +207,7 @@ class Cipher:
         )
         if header.suite != self.keys.suite_number or header.protection is not Protection.AUTHENTICATED:
             raise ProtectionError(f"a proof with control {header.control.hex()}")
+        self.check_peer()
         nonce = self._nonce(self.peer_title, header)
         self._global.verify(nonce, proof[HEADER_OCTETS:], self._associated(header) + challenge)
         name = self.counter_name(Form.GLOBAL, header.protection)
@@ -205,14 +218,35 @@ class Cipher:
 
     def counter_name(self, form: Form, protection: Protection) -> str:
         """Under which name the counter of the other side's messages is kept."""
-        kind = "broadcast" if protection & Protection.BROADCAST else "unicast"
-        key = self._dedicated_name if form.dedicated else self.keys.global_unicast.fingerprint
-        return f"{self.peer_title.hex()}/{key}/{'dedicated' if form.dedicated else kind}"
+        if form.dedicated:
+            return f"{self.peer_title.hex()}/{self._dedicated_name}/{_DEDICATED}"
+        shared = self.keys.global_broadcast if protection & Protection.BROADCAST else None
+        kind, key = ("unicast", self.keys.global_unicast) if shared is None else ("broadcast", shared)
+        return f"{self.peer_title.hex()}/{key.fingerprint}/{kind}"
 
-    def _fresh(self, name: str, counter: int) -> None:
-        expected = self.received.expected(name)
-        if counter < expected:
-            raise CounterUsedError(counter, expected)
+    def check_peer(self) -> None:
+        """Raise `ProtectionError` where the other side has no system title, or ours."""
+        if len(self.peer_title) != SYSTEM_TITLE_OCTETS:
+            raise ProtectionError(
+                f"a peer with a system title of {len(self.peer_title)} octets",
+                expected=f"{SYSTEM_TITLE_OCTETS} octets",
+            )
+        if self.peer_title == self.own_title:
+            raise ProtectionError("a peer with our own system title")
+
+    def refuse_used(self, name: str, header: SecurityHeader) -> None:
+        """Raise `CounterUsedError` where the counter of a message was used before."""
+        expected = max(self.received.expected(name), self._passing.expected(name))
+        if header.counter < expected:
+            raise CounterUsedError(header.counter, expected)
+
+    def remember(self, name: str, header: SecurityHeader) -> None:
+        """Remember the counter of a message that was opened: durably where its tag vouched for it.
+
+        That of a dedicated key dies with its association, and so does its counter.
+        """
+        vouched = header.protection & Protection.AUTHENTICATED and not name.endswith(_DEDICATED)
+        (self.received if vouched else self._passing).believe(name, header.counter)
 
     def _key(self, form: Form, protection: Protection) -> Gcm | None:
         if form.dedicated:

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher, CounterUsedError, protect, unprotect
+from openami.protocols.dlms.ciphering import Cipher, protect, unprotect
 from openami.protocols.dlms.general_header import GeneralHeader
 from openami.protocols.dlms.octets import Reader, encode_octets
 from openami.protocols.dlms.security_control import Protection, SecurityHeader
@@ -268,13 +268,13 @@ class GeneralCipher:
         if source not in sources:
             raise ProtectionError(f"a {source.value}", expected="a key as agreed")
         name = self._counter_name(source)
-        if security.counter < (lowest := cipher.received.expected(name)):
-            raise CounterUsedError(security.counter, lowest)
+        cipher.check_peer()
+        cipher.refuse_used(name, security)
         gcm = Gcm(self._key_of(message.key, header).reveal())
         apdu = unprotect(gcm, self._nonce(header, security), security, self._associated(header), message.text)
         if not apdu:
             raise ProtectionError("a ciphered APDU of no octets")
-        cipher.received.believe(name, security.counter)
+        cipher.remember(name, security)
         return OpenedGeneral(apdu, header.transaction, security.level, source)
 
     # --- pieces ---------------------------------------------------------------------------------------

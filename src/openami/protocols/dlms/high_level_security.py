@@ -56,6 +56,11 @@ class Exchange:
         if self.peer_challenge == self.own_challenge:
             raise ProtectionError("our own challenge came back", expected="a challenge of theirs")
 
+    def check_peer(self) -> None:
+        """Raise `ProtectionError` where they call themselves as we do: their answer may be our own."""
+        if self.own_title and self.peer_title == self.own_title:
+            raise ProtectionError("a peer with our own system title")
+
 
 class Prover(Protocol):
     """One mechanism with its secrets."""
@@ -93,6 +98,7 @@ class HashProver:
 
     def verify(self, exchange: Exchange, proof: bytes) -> None:
         """Raise `ProtectionError` where ``proof`` does not answer our challenge."""
+        exchange.check_peer()
         expected = self._digest(
             exchange.peer_title, exchange.own_title, exchange.own_challenge, exchange.peer_challenge
         )
@@ -153,5 +159,6 @@ class EcdsaProver:
 
     def verify(self, exchange: Exchange, proof: bytes) -> None:
         """Raise `ProtectionError` where ``proof`` does not answer our challenge."""
+        exchange.check_peer()
         message = exchange.peer_title + exchange.own_title + exchange.own_challenge + exchange.peer_challenge
         signature.verify(self._suite, self._other, message, proof)
