@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "export": ("openami.cli.export", "Write readings as CSV, Parquet, Green Button (ESPI) or NEM12."),
     "store": ("openami.cli.store", "What the reading store holds, and its upkeep."),
     "meter": ("openami.cli.meter", "Software meters on the wire."),
+    "dlms": ("openami.cli.dlms", "Read, set, hear and explain any DLMS/COSEM meter."),
     "measure": ("openami.cli.measure", "Measure a recorded waveform: NPZ, WAV, CSV, COMTRADE."),
     "power-quality": ("openami.cli.power_quality", "Hold a supply against EN 50160; the weekly report."),
     "laboratory": ("openami.cli.laboratory", "Test meter models against their accuracy class."),

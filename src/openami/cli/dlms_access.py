@@ -1,0 +1,281 @@
+"""How a command gets to a meter: address, client, secrets. One set of options for all commands of `ami dlms`.
+
+Rule of this file: a secret comes in by option, environment, prompt or keyring, and goes nowhere but into the
+association; no error and no output repeats it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+
+import typer
+
+from openami.cli.output import stderr
+from openami.protocols.dlms.association_policy import Mechanism
+from openami.protocols.dlms.ciphered_apdu import Form
+from openami.protocols.dlms.client_security import ClientSecurity
+from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.vendor_quirks import quirks_named
+from openami.quantities.civil_time import zone_of
+from openami.quantities.errors import FormatError, RegistryError, SecurityError
+from openami.security.counters import CounterStore, MemoryCounters
+from openami.security.keyring import Keyring, MeterCredentials
+from openami.security.meter_keys import MeterKeys, system_title
+from openami.security.secret import Secret
+from openami.security.suites import suite
+from openami.workspace.meter_access import HEAD_END_TITLE, open_keyring
+
+if TYPE_CHECKING:
+    from openami.headend.dlms_meter import Meter
+    from openami.protocols.driver import RecordedFrame
+
+PROTECTIONS: Final = {
+    "none": Protection.NONE,
+    "authentication": Protection.AUTHENTICATED,
+    "encryption": Protection.ENCRYPTED,
+    "both": AUTHENTICATED_ENCRYPTION,
+}
+_TRANSPORTS: Final = ("tcp", "udp", "hdlc")
+
+QuirkOption = Annotated[str, typer.Option("--quirk", help="What the manufacturer does otherwise, by name.")]
+GuekOption = Annotated[
+    str | None,
+    typer.Option("--guek", help="Global unicast encryption key, hex.", envvar="OPENAMI_DLMS_GUEK"),
+]
+GakOption = Annotated[
+    str | None, typer.Option("--gak", help="Authentication key, hex.", envvar="OPENAMI_DLMS_GAK")
+]
+KeyringOption = Annotated[
+    Path | None, typer.Option("--keyring", help="Workspace whose keyring has the secrets and counters.")
+]
+MeterOption = Annotated[str | None, typer.Option("--meter", help="Which meter of the keyring it is.")]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterOptions:
+    """The options that say how to get to a meter."""
+
+    host: Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="Where the meter listens; port 4059.")]
+    server: Annotated[int, typer.Option(help="Logical device: wPort or upper HDLC address.")] = 1
+    client: Annotated[
+        int | None, typer.Option(help="Client: 16 public, 1 management; by what secrets there are.")
+    ] = None
+    physical: Annotated[int | None, typer.Option(help="Lower HDLC address, where there is one.")] = None
+    transport: Annotated[str, typer.Option(help="tcp or udp (wrapper), or hdlc over TCP.")] = "tcp"
+    password: Annotated[
+        str | None,
+        typer.Option(help="Password; better in the environment.", envvar="OPENAMI_DLMS_PASSWORD"),
+    ] = field(default=None, repr=False)
+    ask_password: Annotated[bool, typer.Option("--ask-password", help="Ask for the password.")] = False
+    guek: GuekOption = field(default=None, repr=False)
+    gak: GakOption = field(default=None, repr=False)
+    keyring: KeyringOption = None
+    meter: MeterOption = None
+    suite_number: Annotated[int, typer.Option("--suite", help="Security suite: 0, 1 or 2.")] = 0
+    mechanism: Annotated[
+        int | None, typer.Option(help="Mechanism: 0 none, 1 password, 3 .. 7; by what secrets there are.")
+    ] = None
+    protection: Annotated[
+        str | None, typer.Option(help="Of requests: none, authentication, encryption or both.")
+    ] = None
+    form: Annotated[str, typer.Option(help="glo, ded, general-glo or general-ded.")] = "glo"
+    title: Annotated[str | None, typer.Option("--title", help="Our system title, 16 hex digits.")] = None
+    meter_title: Annotated[
+        str | None, typer.Option("--meter-title", help="System title that the meter must have.")
+    ] = None
+    zone: Annotated[str | None, typer.Option(help="IANA zone of the meter, as Europe/Berlin.")] = None
+    quirk: QuirkOption = "standard"
+    max_pdu: Annotated[int, typer.Option(help="Largest APDU to take.", min=32, max=65535)] = 65535
+    timeout: Annotated[float, typer.Option(help="Seconds for each answer.", min=0.01)] = 5.0
+    repeats: Annotated[int, typer.Option(help="How often to ask again.", min=0, max=20)] = 1
+    trace: Annotated[bool, typer.Option("--trace", help="Show the frames on stderr.")] = False
+
+
+def with_meter(run: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is `MeterOptions`, as one that has each of them as an option."""
+    hints = get_type_hints(run, include_extras=True)
+    own = list(inspect.signature(run).parameters.values())[1:]
+    parts = get_type_hints(MeterOptions, include_extras=True)
+    names = [part.name for part in fields(MeterOptions)]
+
+    def command(**given: Any) -> None:
+        run(MeterOptions(**{name: given.pop(name) for name in names}), **given)
+
+    def parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+        empty = inspect.Parameter.empty if default is MISSING else default
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=empty, annotation=kind)
+
+    listed = [parameter(part.name, parts[part.name], part.default) for part in fields(MeterOptions)]
+    mine = [
+        parameter(item.name, hints[item.name], MISSING if item.default is item.empty else item.default)
+        for item in own
+    ]
+    # The meter is the first argument, what is done with it comes before how to get there.
+    command.__signature__ = inspect.Signature([listed[0], *mine, *listed[1:]])  # type: ignore[attr-defined]
+    command.__annotations__ = {item.name: item.annotation for item in (*listed, *mine)}
+    command.__name__, command.__doc__ = run.__name__, run.__doc__
+    return command
+
+
+@contextmanager
+def meter_of(options: MeterOptions) -> Iterator[Meter]:
+    """The meter that the options name, not opened yet.
+
+    Raises
+    ------
+    FormatError
+        An option has no such value.
+    SecurityError
+        A key cannot be used, or one of two is missing.
+    """
+    # Arrow comes with it: not for `--help`.
+    from openami.headend.dlms_meter import DEFAULT_PORT, Meter, Transport
+    from openami.headend.dlms_tcp import LinkSettings
+
+    host, port = _address(options.host, DEFAULT_PORT)
+    if options.transport not in _TRANSPORTS:
+        raise FormatError(
+            f"transport {options.transport!r}", where="--transport", expected="tcp, udp or hdlc"
+        )
+    with _credentials(options) as (credentials, counters):
+        password, security = _security(options, credentials, counters)
+        yield Meter(
+            host,
+            port,
+            server=options.server,
+            client=options.client,
+            password=password,
+            security=security,
+            transport=Transport(options.transport),
+            physical=options.physical,
+            zone=zone(options),
+            settings=LinkSettings(options.timeout, options.timeout, options.repeats),
+            max_pdu=options.max_pdu,
+            quirks=quirks_named(options.quirk),
+            on_frame=_show_frame if options.trace else None,
+        )
+
+
+def zone(options: MeterOptions) -> tzinfo | None:
+    """Zone of the meter; None where it is not given."""
+    return None if options.zone is None else zone_of(options.zone)
+
+
+def keys_of(guek: str | None, gak: str | None, suite_number: int = 0) -> MeterKeys | None:
+    """Keys of two options; None where there are none; raises `SecurityError`."""
+    if guek is None and gak is None:
+        return None
+    if guek is None or gak is None:
+        missing = "--gak" if gak is None else "--guek"
+        raise SecurityError("one key of two", where=missing, expected="both --guek and --gak")
+    octets = suite(suite_number).key_octets
+    # Nothing is wrapped here: the key encryption key is one that nobody has.
+    return MeterKeys(
+        _key(guek, "--guek", octets), _key(gak, "--gak", octets), Secret.random(octets), None, suite_number
+    )
+
+
+def title_of(text: str | None, where: str) -> bytes | None:
+    """System title of hexadecimal digits; raises `SecurityError`."""
+    if text is None:
+        return None
+    try:
+        return system_title(bytes.fromhex(text))
+    except ValueError:
+        raise SecurityError("a system title", where=where, expected="16 hexadecimal digits") from None
+
+
+def credentials_of(keyring: Keyring, meter: str) -> MeterCredentials:
+    """Secrets of a meter; raises `RegistryError` where the keyring has none."""
+    credentials = keyring.credentials(meter)
+    if credentials.keys is None and credentials.password is None:
+        raise RegistryError(
+            f"the keyring has no secrets of meter {meter!r}",
+            where="--meter",
+            expected=", ".join(keyring.meters()[:10]) or "a workspace with meters",
+        )
+    return credentials
+
+
+def opened_keyring(folder: Path) -> Keyring:
+    """The keyring of a workspace; raises `SecurityError` where there is none."""
+    if not (folder / "keyring.sqlite").is_file():
+        raise SecurityError("no keyring", where=str(folder), expected="the folder of a workspace")
+    return open_keyring(folder)
+
+
+def _key(text: str, where: str, octets: int) -> Secret:
+    try:
+        return Secret.from_hex(text.strip(), length=octets)
+    except SecurityError as error:
+        raise SecurityError(error.message, where=where, expected=error.expected) from None
+
+
+def _address(text: str, default: int) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or (text.count(":") > 1 and not text.startswith("[")):
+        return text.strip("[]"), default
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise FormatError(f"port {port!r}", where=text, expected="HOST or HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def _credentials(options: MeterOptions) -> Iterator[tuple[MeterCredentials, CounterStore]]:
+    """Secrets, and where counters are kept: of the keyring, or of the options."""
+    if options.keyring is not None:
+        if options.meter is None:
+            raise FormatError("which meter of the keyring", where="--meter", expected="its serial number")
+        with opened_keyring(options.keyring) as keyring:
+            yield credentials_of(keyring, options.meter), keyring
+        return
+    text = options.password
+    if options.ask_password:
+        text = typer.prompt("password", hide_input=True, err=True)
+    password = None if text is None else Secret(text.encode("utf-8"))
+    keys = keys_of(options.guek, options.gak, options.suite_number)
+    yield MeterCredentials(password, keys), MemoryCounters()
+
+
+def _security(
+    options: MeterOptions, credentials: MeterCredentials, counters: CounterStore
+) -> tuple[Secret | None, ClientSecurity | None]:
+    """Password alone, or everything else."""
+    keys, password = credentials.keys, credentials.password
+    known = options.mechanism
+    if known is not None and known not in Mechanism.__members__.values():
+        raise FormatError(f"mechanism {known}", where="--mechanism", expected="0, 1, 3, 4, 5, 6 or 7")
+    by_secrets = Mechanism.HIGH_GMAC if keys else Mechanism.LOW if password else Mechanism.NONE
+    mechanism = by_secrets if known is None else Mechanism(known)
+    if options.protection is not None and options.protection not in PROTECTIONS:
+        raise FormatError(
+            f"protection {options.protection!r}", where="--protection", expected=", ".join(PROTECTIONS)
+        )
+    try:
+        form = Form(options.form)
+    except ValueError:
+        known_forms = ", ".join(item.value for item in Form)
+        raise FormatError(f"form {options.form!r}", where="--form", expected=known_forms) from None
+    chosen = options.protection or ("both" if keys is not None else "none")
+    if keys is None and mechanism in (Mechanism.NONE, Mechanism.LOW) and chosen == "none":
+        return (password if mechanism is Mechanism.LOW else None), None
+    return None, ClientSecurity(
+        title_of(options.title, "--title") or HEAD_END_TITLE,
+        keys,
+        mechanism,
+        PROTECTIONS[chosen],
+        form,
+        password,
+        title_of(options.meter_title, "--meter-title") or credentials.title,
+        counters=counters,
+    )
+
+
+def _show_frame(frame: RecordedFrame) -> None:
+    stderr.print(f"{frame.direction} {frame.wire.hex(' ')}", markup=False, soft_wrap=True)
