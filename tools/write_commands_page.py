@@ -68,6 +68,7 @@ PRINTS = {
     "ami laboratory test": "each test with its worst figure, limit, uncertainty and verdict",
     "ami laboratory evolution": "the errors of the four measuring principles under each waveform",
     "ami laboratory models": "the meter models that can be tested",
+    "ami laboratory waveform": "the recording that was written, and its powers and energy in closed form",
     "ami serve": "the address to open in a browser",
     "ami demo": "intervals, bills and areas of the demo, and what went wrong beside what was seen of it",
     "ami bench": "each figure beside its peer and its goal",

@@ -243,6 +243,7 @@ def made(name: str, **arrays: Any) -> None:
         (lambda: made("x.npz", u=np.ones(50), i=np.ones(50)), ("x.npz",), "less than a cycle"),
         (lambda: made("x.npz", u=np.full(9, np.nan)), ("x.npz",), "missing"),
         (lambda: made("x.npz", u=np.ones(0), i=np.ones(0)), ("x.npz",), "hold no samples"),
+        (lambda: made("x.npz", u=np.ones((0, 3)), i=np.ones((0, 3))), ("x.npz",), "hold no samples"),
         (lambda: made("x.npz", rate_hz=[6400.0, 6400.0]), ("x.npz",), "rate_hz holds 2 numbers"),
         (lambda: made("x.npz", rate_hz=-1.0), ("x.npz",), "rate_hz is -1"),
         (lambda: made("x.npz", rate_hz=1e300), ("x.npz",), "a sampling rate of 1e+300 Hz"),

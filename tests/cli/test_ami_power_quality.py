@@ -175,6 +175,14 @@ def test_a_start_that_is_no_instant_is_refused(tmp_path: Path, start: str, said:
     assert said in outcome.err
 
 
+def test_a_recording_too_slow_for_class_a_is_told_by_its_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "slow.npz", u=np.ones(999), rate_hz=800.0, start_utc="2026-03-02T00:00:00Z")
+    outcome = call_ami("power-quality", "slow.npz", "--json", cwd=tmp_path)
+    assert outcome.code == 2
+    assert outcome.document["error"]["where"] == "slow.npz"
+    assert "800 Hz" in outcome.document["error"]["message"]
+
+
 def test_files_that_cannot_be_used_are_told_by_name(tmp_path: Path) -> None:
     write_recording(tmp_path / "one.npz")
     write_recording(tmp_path / "overlapping.npz", start="2026-03-02T00:00:05Z")

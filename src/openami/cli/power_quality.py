@@ -190,15 +190,18 @@ def _measured(
     )
     first_us, first = ordered[0]
     total = sum(recording.samples for recording in recordings)
-    measurement = SupplyMeasurement(
-        first.rate_hz,
-        len(first.selection.u),
-        first_us,
-        declared_v=supply.declared_v,
-        nominal_hz=supply.nominal_hz,
-        lamp_v=supply.lamp_v,
-        sink=None if capture is None else comtrade_sink(capture, nominal_hz=float(supply.nominal_hz)),
-    )
+    try:
+        measurement = SupplyMeasurement(
+            first.rate_hz,
+            len(first.selection.u),
+            first_us,
+            declared_v=supply.declared_v,
+            nominal_hz=supply.nominal_hz,
+            lamp_v=supply.lamp_v,
+            sink=None if capture is None else comtrade_sink(capture, nominal_hz=float(supply.nominal_hz)),
+        )
+    except MeteringError as error:
+        raise FormatError(error.message, where=str(first.file.paths[0]), expected=error.expected) from error
     done = 0
     with progress("measuring") as advance:
         for start_us, recording in ordered:

@@ -192,7 +192,7 @@ def open_npz(path: Path, *, rate_hz: float | None = None) -> NpzFile:
         for index in range(header.columns):
             channels.append(_channel(header, index, scalars, path))
             columns.append(_Column(header, index))
-    if channels and samples < 1:
+    if measured and not all(header.samples * header.columns for header in measured):
         raise FormatError("the arrays hold no samples", where=str(path), expected=_WELCOME)
     if not channels:
         raise FormatError(f"arrays {', '.join(headers) or 'none'}", where=str(path), expected=_WELCOME)
