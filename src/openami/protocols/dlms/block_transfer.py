@@ -27,7 +27,7 @@ from openami.protocols.dlms.apdu_block_transfer import (
 )
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
-MAX_FRUITLESS = 16
+MAX_FRUITLESS = 32
 """Turns in a row that bring neither data nor an acknowledgement before a transfer is given up."""
 
 ABORT = TransferBlock(True, False, 0, 0, 0, b"")
@@ -152,8 +152,9 @@ class BlockTransfer:
             raise RemoteProtocolError("the other side aborts the block transfer")
         waiting = not self._whole
         forward = self._hear(block)
+        known = block.number <= self._received
         forward |= self._take(block)
-        self._since += 1
+        self._since += not known  # what was doubled on the way does not use up the window
         if self._whole and waiting:
             message = bytes(self._pieces)
             self._pieces, self._since = bytearray(), 0

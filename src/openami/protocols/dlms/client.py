@@ -44,7 +44,12 @@ from openami.protocols.dlms.apdu_block_transfer import (
     TransferBlock,
     read_block,
 )
-from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
+from openami.protocols.dlms.apdu_notification import (
+    DATA_NOTIFICATION,
+    EVENT_NOTIFICATION,
+    DataNotification,
+    EventNotification,
+)
 from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT
 from openami.protocols.dlms.association_state import Event, State, following
 from openami.protocols.dlms.axdr import Data, Plain, decode_plain
@@ -90,6 +95,7 @@ T = TypeVar("T")
 _NEVER_CIPHERED = frozenset((AARQ, AARE, RLRQ, RLRE, EXCEPTION_RESPONSE))
 _UNPROTECTED = frozenset((b"", *(bytes((tag,)) for tag in _NEVER_CIPHERED)))
 _BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
+_UNASKED = frozenset((bytes((DATA_NOTIFICATION,)), bytes((EVENT_NOTIFICATION,))))
 _PLAIN = Manner(Protection.NONE, None)
 _INVOKE = 0xC0  # high priority, confirmed
 
@@ -467,7 +473,8 @@ class Association:
         plain, manner = self._layers.open(received, self._security.accepted)
         if not manner.plain:
             self._opened[received] = plain
-        if manner.transaction and manner.transaction != self._manner.transaction:
+        asked = plain[:1] not in _UNASKED
+        if asked and manner.transaction and manner.transaction != self._manner.transaction:
             raise ProtectionError("an answer in another transaction than the request")
         return plain
 

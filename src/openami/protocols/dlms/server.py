@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
 from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED
 from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.protocols.dlms.server_association import ServerAssociation
 from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
-from openami.quantities.errors import RemoteProtocolError
+from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 MAX_KEPT = 2 * MAX_REASSEMBLED
 """Octets of block transfers under way on one connection; beyond, those of the oldest associations end."""
@@ -65,6 +66,20 @@ class ServerSession:
             else:
                 answers += [frame.to_bytes() for frame in self._answer(event)]
         return b"".join(answers)
+
+    def notify(self, server: int, client: int, notification: DataNotification | EventNotification) -> bytes:
+        """Bytes of a notification to an associated client, to be sent between answers.
+
+        Raises
+        ------
+        LocalProtocolError
+            The client (its wPort) is not associated with the logical device (its wPort), or as
+            `ServerAssociation.notify`.
+        """
+        association = self._associations.get((client, server))
+        if association is None:
+            raise LocalProtocolError(f"no association between wPorts {client} and {server}")
+        return Frame(server, client, association.notify(notification)).to_bytes()
 
     def _answer(self, frame: Frame) -> list[Frame]:
         key = frame.source, frame.destination

@@ -30,6 +30,7 @@ from openami.protocols.dlms.acse import (
 from openami.protocols.dlms.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
 from openami.protocols.dlms.apdu_action import ActionRequest, ActionResponse
 from openami.protocols.dlms.apdu_block_transfer import GENERAL_BLOCK_TRANSFER, read_block
+from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
 from openami.protocols.dlms.axdr import Data, Tag, encode
 from openami.protocols.dlms.block_transfer import ABORT, BlockTransfer
@@ -59,7 +60,8 @@ from openami.protocols.dlms.initiate import (
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
 from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST, MIN_PDU
 from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
-from openami.protocols.dlms.message_protection import PROTECTED_TAGS, MessageProtection
+from openami.protocols.dlms.message_protection import PROTECTED_TAGS, Manner, MessageProtection, Signing
+from openami.protocols.dlms.notifications import protected
 from openami.protocols.dlms.octets import Reader
 from openami.protocols.dlms.results import (
     AccessResult,
@@ -70,7 +72,13 @@ from openami.protocols.dlms.results import (
 )
 from openami.protocols.dlms.security_control import Protection
 from openami.protocols.dlms.server_services import NOT_AGREED, TOO_LONG, UNKNOWN_SERVICE, ServerServices
-from openami.quantities.errors import OpenAmiError, ProtectionError, RemoteProtocolError, SecurityError
+from openami.quantities.errors import (
+    LocalProtocolError,
+    OpenAmiError,
+    ProtectionError,
+    RemoteProtocolError,
+    SecurityError,
+)
 from openami.security.meter_keys import SYSTEM_TITLE_OCTETS
 from openami.security.secret import Secret
 
@@ -163,6 +171,31 @@ class ServerAssociation:
         except SecurityError:  # our own counters are used up: nothing can be protected any more
             self._leave()
             return [NOT_ASSOCIATED.to_bytes()]
+
+    def notify(self, notification: DataNotification | EventNotification) -> bytes:
+        """The APDU of a notification inside the association, protected as its services are.
+
+        Raises
+        ------
+        LocalProtocolError
+            The client did not agree on it, it is longer than the client takes, or there is no association.
+        """
+        context, policy, layers = self._context, self._policy, self._layers
+        needed = Conformance.EVENT_NOTIFICATION
+        if isinstance(notification, DataNotification):
+            needed = Conformance.DATA_NOTIFICATION
+        if self._services is None or context is None or policy is None or not context.conformance & needed:
+            raise LocalProtocolError("a notification that the client did not agree on")
+        apdu = notification.to_bytes()
+        if layers is not None and policy.accepted.anything:
+            form = Form.GENERAL_GLOBAL if policy.protection else None
+            signed = policy.signing is Signing.REQUIRED
+            apdu = protected(apdu, layers, Manner(policy.protection, form, None, signed))
+        if len(apdu) > context.max_send:
+            raise LocalProtocolError(
+                f"a notification of {len(apdu)} octets", expected=f"at most {context.max_send}"
+            )
+        return apdu
 
     # --- general-block-transfer -----------------------------------------------------------------------
 
