@@ -26,7 +26,7 @@ import orjson
 import pyarrow as pa
 
 from openami.protocols.dlms.attribute_value import CLOCK_CLASS, is_date_time, plain_text
-from openami.protocols.dlms.axdr import Plain
+from openami.protocols.dlms.axdr import BitString, Plain
 from openami.protocols.dlms.date_time import CosemDateTime, in_order, instants_of
 from openami.protocols.dlms.descriptors import CaptureObject
 from openami.protocols.dlms.profile_buffer import Column, ColumnKind
@@ -362,6 +362,8 @@ def _mixed(values: Sequence[Plain], present: npt.NDArray[np.bool_]) -> pa.Array:
         return pa.array(shown, pa.decimal128(38))
     if all(isinstance(value, bool) for value in there):
         return pa.array(shown, pa.bool_())
+    if all(isinstance(value, BitString) for value in there):
+        return pa.array([None if value is None else plain_text(value) for value in shown], pa.string())
     return pa.array([None if value is None else _json(value) for value in shown], pa.string())
 
 
@@ -369,4 +371,4 @@ def _json(value: Plain) -> str:
     def plain(item: object) -> Any:
         return item.hex() if isinstance(item, bytes) else plain_text(item)  # type: ignore[arg-type]
 
-    return orjson.dumps(value, default=plain).decode()
+    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
