@@ -161,6 +161,11 @@ def test_a_damaged_or_foreign_snapshot_changes_nothing() -> None:
             measured.restore(wrong)
     with pytest.raises(MeteringError, match="registers"):
         core(Sine(1.0, 0.0), (0,) * 10, FOUR_QUADRANTS).restore(saved)
+    reactive = core(Sine(1.0, 0.0), (0, 0), (IMPORT_ENERGY, FOUR_QUADRANTS[2]))
+    before = reactive.snapshot()
+    with pytest.raises(MeteringError, match="other registers"):  # as many of them, but not the same
+        reactive.restore(saved)
+    assert reactive.snapshot() == before
     other = replace(SETTINGS, rated_a=6.0)
     with pytest.raises(MeteringError, match="other settings"):
         WaveformMeteringCore(EnergyPath(other), Sine(1.0, 0.0), START_MS, 8).restore(saved)

@@ -124,14 +124,14 @@ class Registration:
     constant_imp_per_kwh, constant_imp_per_kvarh:
         Meter constants; the second is 0 without reactive energy.
     sum_mode:
-        ``"net"`` or ``"absolute"``: how the phases make the total.
+        ``"net"``, ``"absolute"`` or ``"by_phase"``: how the phases make the total.
     """
 
     __pydantic_config__ = _STRICT
 
     constant_imp_per_kwh: int
     constant_imp_per_kvarh: int = 0
-    sum_mode: Literal["net", "absolute"] = "net"
+    sum_mode: Literal["net", "absolute", "by_phase"] = "net"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def test_import_less_export_is_the_sum_of_products(mains, hertz: float) -> None:
             for place in range(4)
         ]
         open_window = path.running_products
-        u, i = source.codes(19_996, 4)
+        u, i = source.codes(19_996, 4)  # those that wait in the seam
         rest = [int(value) for value in (u.astype(np.int64) * i).sum(axis=1)]
         exact = products(source, 20_000)
         assert [net[k] + open_window[k] + rest[k] for k in range(3)] == exact

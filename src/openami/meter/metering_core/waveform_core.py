@@ -32,6 +32,7 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
+_DIGEST = 32
 _BLOCK = 1 << 16
 """Samples asked of the source at a time."""
 _APPARENT = {
@@ -225,7 +226,7 @@ class WaveformMeteringCore:
         dials = [struct.pack("<qq", register.dial_wh, register.residue_mwh) for register in self._registers]
         counts = struct.pack(f"<{len(self._registers)}q", *self._last_counts)
         powers = struct.pack(f"<{len(self._registers)}q", *self._powers)
-        content = b"".join([head, *dials, counts, powers, self._path.snapshot()])
+        content = b"".join([head, self._channel_digest(), *dials, counts, powers, self._path.snapshot()])
         return content + hashlib.sha256(content).digest()
 
     def restore(self, snapshot: bytes) -> None:
@@ -239,10 +240,13 @@ class WaveformMeteringCore:
         content, digest = snapshot[:-32], snapshot[-32:]
         if hashlib.sha256(content).digest() != digest:
             raise MeteringError("a damaged snapshot", expected="its checksum to match")
-        head = struct.calcsize("<qqq?I")
         start_ms, position_ms, first, closed, number = struct.unpack_from("<qqq?I", content)
-        if number != len(self._registers):
-            raise MeteringError(f"a snapshot of {number} registers", expected=f"{len(self._registers)}")
+        head = struct.calcsize("<qqq?I") + _DIGEST
+        if content[head - _DIGEST : head] != self._channel_digest():
+            raise MeteringError(
+                f"a snapshot of {number} other registers",
+                expected=f"{', '.join(map(str, self._channels))}",
+            )
         body = struct.unpack_from(f"<{4 * number}q", content, head)
         path = EnergyPath.restore(self._path.settings, content[head + 32 * number :])
         digits = len(str(self.modulus_wh)) - 1
@@ -253,6 +257,10 @@ class WaveformMeteringCore:
         self._path = path
 
     # -----------------------------------------------------------------------------------------------------
+
+    def _channel_digest(self) -> bytes:
+        """A snapshot goes only with the registers it was made of, in their order."""
+        return hashlib.sha256(" ".join(map(str, self._channels)).encode()).digest()
 
     def _sample_of(self, instant_ms: int) -> int:
         """Samples that have been taken by an instant."""

@@ -39,7 +39,8 @@ class EnergyPath:
 
     Invariant: the state is a function of the samples fed and the gaps told, not of how they were cut into
     calls. For every phase, with no doubtful window and the plain sum as integrator,
-    ``active import - active export + withheld + sums of the running window == Σ u·i``.
+    ``active import - active export + withheld + running_products == Σ u·i`` of all samples but the last
+    four, which wait in the seam until the edge of a window could be corrected with them.
 
     Parameters
     ----------
@@ -208,7 +209,7 @@ class EnergyPath:
 
     @property
     def running_products(self) -> tuple[int, ...]:
-        """Σu·i of the running window by phase, count products of the registers."""
+        """Σu·i of the running window by phase, without the four samples in the seam, in count products."""
         shift = self.settings.shift
         return tuple(
             int(self._ints[ps.SUMS + phase * COLUMNS + UI]) << shift for phase in range(self.settings.phases)
