@@ -305,7 +305,7 @@ def test_keys_that_are_missing_are_our_own_error() -> None:
         {"signing": Signing.REQUIRED},
     ):
         with pytest.raises(LocalProtocolError):
-            ClientSecurity(CLIENT, keys, **wrong)  # type: ignore[arg-type]
+            ClientSecurity(CLIENT, keys, **wrong)
 
 
 # --- octets -------------------------------------------------------------------------------------------
