@@ -27,6 +27,7 @@ from openami.laboratory.plan import plan_of
 from openami.laboratory.report import figure_text, report_page
 from openami.laboratory.report_document import GUARD_RULE, STATEMENT, Document, report_document
 from openami.laboratory.wording import chinese, translator
+from openami.meter.metering_core.identification import metering_identity
 from openami.meter.model import AgeingLaw, AgeingTarget, MeterModel, Principle, meter_model, model_names
 from openami.quantities.errors import MeteringError
 
@@ -137,6 +138,11 @@ def test_the_header_identifies_model_software_and_reference() -> None:
     text = " ".join(_Page(report_page(done, document)).text)
     assert document["model"]["identification"][:16] in text
     assert document["software"] == software_identification()
+    version, digits = document["software"].split("+")
+    shown = metering_identity()  # what the meter answers as 1-0:0.2.8
+    assert version == shown.version
+    assert shown.sha256.hex().startswith(digits)
+    assert len(digits) == 16
     assert document["software"] in text
     assert "closed-form integral" in text
     assert STATEMENT in text
