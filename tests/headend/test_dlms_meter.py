@@ -27,6 +27,7 @@ from openami.protocols.dlms.axdr import Data, Tag
 from openami.protocols.dlms.ciphered_apdu import Form
 from openami.protocols.dlms.client_security import ClientSecurity, send_counter_name
 from openami.protocols.dlms.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.initiate import Conformance
 from openami.protocols.dlms.object_list import Right, readable
 from openami.protocols.dlms.results import AccessError, AccessResult, AssociationError
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
@@ -209,6 +210,56 @@ async def test_profile_in_blocks_is_the_same_profile() -> None:
             whole = await meter.profile(LOAD_PROFILE)
         async with Meter("127.0.0.1", port, server=16, password=PASSWORD, max_pdu=128) as meter:
             assert (await meter.profile(LOAD_PROFILE)).equals(whole)
+
+
+@pytest.mark.parametrize("window", [1, 4, 63])
+async def test_profile_in_a_window_of_general_blocks_is_the_same_profile(window: int) -> None:
+    async with served_fleet(keyed()) as (server, clock, port):
+        clock.advance(DAY)
+        (spec,) = server.fleet.spec.meters
+        access = secured(spec)
+        async with Meter("127.0.0.1", port, server=16, security=access) as meter:
+            whole = await meter.profile(LOAD_PROFILE)
+        async with Meter("127.0.0.1", port, server=16, security=access, max_pdu=200, window=window) as meter:
+            assert meter.conformance & Conformance.GENERAL_BLOCK_TRANSFER
+            assert (await meter.profile(LOAD_PROFILE)).equals(whole)
+
+
+async def test_lost_datagrams_of_a_window_are_asked_for_again() -> None:
+    fleet, devices = device_of(keyed())
+    line = Line()
+    async with served_datagrams(devices, line) as port:
+        access = secured(fleet.spec.meters[0])
+        meter = Meter("127.0.0.1", port, server=16, security=access, transport=Transport.UDP,
+                      settings=LinkSettings(1.0, 0.1, 5), max_pdu=400, window=3)  # fmt: skip
+        async with meter:
+            line.lose_answer = lambda number: number % 4 == 1
+            table = await meter.profile(LOAD_PROFILE)
+            line.lose_answer = lambda number: False
+        assert (table["1-0:1.29.0"].to_numpy() == fleet.meter("PV-0001").profile.rows().values[0]).all()
+
+
+async def test_window_is_given_up_where_the_meter_has_none() -> None:
+    _, devices = device_of(home())
+    asked: list[int] = []
+
+    class Windowless(ServerSession):
+        """A meter that does not know general-block-transfer: its bit never reaches it."""
+
+        __slots__ = ()
+
+        def receive(self, data: bytes) -> bytes:
+            if data[8] == 0x60:
+                asked.append(data[-5])
+                data = data[:-5] + bytes((data[-5] & ~0x20,)) + data[-4:]
+            return super().receive(data)
+
+    async with (
+        served_stream(lambda: Windowless(devices)) as port,
+        Meter("127.0.0.1", port, server=16, password=PASSWORD, max_pdu=200, window=8) as meter,
+    ):
+        assert (await meter.profile(LOAD_PROFILE)).num_rows == 96
+    assert [bool(octet & 0x20) for octet in asked] == [True, False]
 
 
 # --- changing -----------------------------------------------------------------------------------------

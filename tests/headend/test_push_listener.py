@@ -19,6 +19,7 @@ from openami.protocols.dlms.axdr import Data, Tag, structure
 from openami.protocols.dlms.block_transfer import unconfirmed_blocks
 from openami.protocols.dlms.ciphered_apdu import Form
 from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.general_ciphering import GeneralCipher, KeySource
 from openami.protocols.dlms.hdlc_frame import HdlcAddress, HdlcFrame
 from openami.protocols.dlms.mbus_frame import segmented
 from openami.protocols.dlms.push_framing import Framing
@@ -187,6 +188,33 @@ async def test_ciphered_push_is_believed_once_and_only_with_its_meters_keys() ->
         await send(port, first)
         await heard.wait(0, 1)
         assert heard.pushes == []
+
+
+async def test_encrypted_push_without_a_tag_is_not_believed_twice_either() -> None:
+    async with listening(keys=keys_of) as (_, heard, port):
+        sealed = Frame(1, 16, sender()(protection=Protection.ENCRYPTED)).to_bytes()
+        await send(port, sealed)
+        await heard.wait(1)
+        assert heard.pushes[0].protection is Protection.ENCRYPTED
+        await send(port, sealed)
+        await heard.wait(1, 1)
+        assert len(heard.pushes) == 1
+
+
+@pytest.mark.parametrize("source", [KeySource.UNICAST, KeySource.WRAPPED])
+async def test_general_ciphering_names_its_sender_and_its_key(source: KeySource) -> None:
+    store = MemoryCounters({"s": 5})
+    cipher = Cipher(KEYS, TITLE, b"HES00001", SendCounter(store, "s"), ReceiveCounters(store))
+    sealed = GeneralCipher(cipher).seal(APDU, AUTHENTICATED_ENCRYPTION, source, bytes(8))
+    async with listening(keys=keys_of, title=b"HES00001") as (_, heard, port):
+        await send(port, Frame(1, 16, sealed).to_bytes())
+        await heard.wait(1)
+        assert (heard.pushes[0].title, heard.pushes[0].value) == (TITLE, VALUE)
+        await send(port, Frame(1, 16, sealed).to_bytes())
+        await heard.wait(1, 1)
+    async with listening(keys=keys_of, title=b"HES00002") as (_, heard, port):
+        await send(port, Frame(1, 16, sealed).to_bytes())
+        await heard.wait(0, 1)
 
 
 async def test_each_of_the_tag_bits_counts() -> None:

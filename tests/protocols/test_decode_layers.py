@@ -18,6 +18,7 @@ from openami.protocols.dlms.axdr import Data, Tag, encode
 from openami.protocols.dlms.ciphered_apdu import Form
 from openami.protocols.dlms.ciphering import Cipher
 from openami.protocols.dlms.decode_layers import MAX_DUMP, decode_layers
+from openami.protocols.dlms.general_ciphering import GeneralCipher, KeySource
 from openami.protocols.dlms.hdlc_frame import HdlcAddress, HdlcFrame
 from openami.protocols.dlms.layer_tree import Node
 from openami.protocols.dlms.layers_of_protection import LayerKeys
@@ -266,6 +267,21 @@ def test_every_form_and_protection_is_opened(form: Form, protection: Protection)
     tree = decode_layers(sealed, known)
     assert faults(tree) == []
     assert one(tree, "APDU inside").octets == GET_CLOCK
+
+
+def test_general_ciphering_is_opened_where_the_key_is_one_that_is_given() -> None:
+    keys = MeterKeys(Secret(bytes(range(16))), Secret(bytes(range(16, 32))), Secret(bytes(range(32, 48))))
+    store = MemoryCounters()
+    cipher = Cipher(keys, b"CLI00001", b"MTR00001", SendCounter(store, "s"), ReceiveCounters(store))
+    known = LayerKeys(keys.global_unicast, keys.authentication)
+    general = GeneralCipher(cipher)
+    sealed = general.seal(GET_CLOCK, AUTHENTICATED_ENCRYPTION, KeySource.UNICAST, bytes(8))
+    tree = decode_layers(sealed, known)
+    assert faults(tree) == []
+    assert one(tree, "APDU inside").octets == GET_CLOCK
+    assert one(tree, "recipient-system-title").value.startswith(b"MTR00001".hex(" "))
+    wrapped = general.seal(GET_CLOCK, AUTHENTICATED_ENCRYPTION, KeySource.WRAPPED, bytes(8))
+    assert faults(decode_layers(wrapped, known)) == ["not deciphered: the encryption key is missing"]
 
 
 def test_password_and_secret_are_never_shown() -> None:

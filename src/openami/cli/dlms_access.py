@@ -92,6 +92,9 @@ class MeterOptions:
     zone: Annotated[str | None, typer.Option(help="IANA zone of the meter, as Europe/Berlin.")] = None
     quirk: QuirkOption = "standard"
     max_pdu: Annotated[int, typer.Option(help="Largest APDU to take.", min=32, max=65535)] = 65535
+    window: Annotated[
+        int, typer.Option(help="Blocks at once by general-block-transfer; 0: not used.", min=0, max=63)
+    ] = 0
     timeout: Annotated[float, typer.Option(help="Seconds for each answer.", min=0.01)] = 5.0
     repeats: Annotated[int, typer.Option(help="How often to ask again.", min=0, max=20)] = 1
     trace: Annotated[bool, typer.Option("--trace", help="Show the frames on stderr.")] = False
@@ -157,6 +160,7 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
             zone=zone(options),
             settings=LinkSettings(options.timeout, options.timeout, options.repeats),
             max_pdu=options.max_pdu,
+            window=options.window,
             quirks=quirks_named(options.quirk),
             on_frame=_show_frame if options.trace else None,
         )

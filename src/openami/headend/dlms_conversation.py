@@ -3,15 +3,15 @@
     conversation = Conversation(link, association.asked_again, settings, where="meter 7")
     value = await conversation.run(association.get(attribute), repeats=2)
 
-Rule never to be broken: a request is repeated only where not one octet of an answer came, so that a meter
-never hears a second request while it answers the first; a link that repeats by itself (HDLC) says how.
+Rule never to be broken: on a stream a request is repeated only where not one octet of an answer came, so that
+a meter never hears a second request while it answers the first; `Repetition` says what other links do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 from openami.headend.dlms_tcp import LinkSettings
@@ -41,6 +41,17 @@ class Link(Protocol):
         ...
 
 
+class Repetition(Enum):
+    """When something is said again."""
+
+    UNANSWERED = auto()
+    """As long as nothing came: a stream loses nothing in the middle."""
+    MISSED = auto()
+    """Also in the middle of an answer: a datagram of it may be lost."""
+    BY_THE_LINE = auto()
+    """Whenever nothing comes, until the link itself gives up: HDLC counts for itself."""
+
+
 class Conversation:
     """One association's requests and answers on a link.
 
@@ -51,14 +62,13 @@ class Conversation:
     link:
         The transport.
     again:
-        Bytes to send where no answer came.
+        Bytes to send where nothing came; raises `LinkError` where it gives up by itself.
     settings:
         Patience.
     where:
         How errors name the meter.
-    line:
-        Of a line with repetitions of its own: bytes to send whenever nothing came in time, also in the middle
-        of an answer; it raises `LinkError` when it gives up.
+    repetition:
+        When something is said again.
     """
 
     def __init__(
@@ -67,14 +77,15 @@ class Conversation:
         again: Callable[[], bytes],
         settings: LinkSettings,
         where: str,
-        line: Callable[[], bytes] | None = None,
+        repetition: Repetition = Repetition.UNANSWERED,
     ) -> None:
         self._link = link
         self._again = again
         self._settings = settings
         self._where = where
-        self._line = line
+        self._repetition = repetition
         self._deadline = 0.0
+        self._left = 0
 
     async def run(self, operation: Operation[T], *, repeats: int = 0, secret: bytes = b"") -> T:
         """Result of an operation.
@@ -109,14 +120,15 @@ class Conversation:
 
     async def _ask(self, request: bytes, repeats: int, secret: bytes) -> bytes:
         """Send a request, and again where nothing comes; the first octets of the answer."""
-        if self._line is not None:
-            self._send(request, secret)
-            return await self._more()
-        for attempt in range(repeats + 1):
-            self._send(self._again() if attempt else request, secret)
-            with suppress(TimeoutError):
+        self._left = repeats
+        self._send(request, secret)
+        while True:
+            try:
                 return await self._link.receive(self._deadline)
-        raise LinkError(f"no answer within {self._settings.request_timeout_s:g} s", where=self._where)
+            except TimeoutError:
+                if not self._said_again(secret):
+                    seconds = f"{self._settings.request_timeout_s:g} s"
+                    raise LinkError(f"no answer within {seconds}", where=self._where) from None
 
     async def _more(self) -> bytes:
         """Further octets of an answer, before its time is over."""
@@ -124,10 +136,19 @@ class Conversation:
             try:
                 return await self._link.receive(self._deadline)
             except TimeoutError:
-                again = self._line() if self._line is not None else b""
-                if not again:
+                if self._repetition is Repetition.UNANSWERED or not self._said_again(b""):
                     raise LinkError("the answer broke off", where=self._where) from None
-                self._send(again, b"")
+
+    def _said_again(self, secret: bytes) -> bool:
+        """Say it again; False where there was enough of that."""
+        if self._repetition is not Repetition.BY_THE_LINE:
+            if not self._left:
+                return False
+            self._left -= 1
+        again = self._again()
+        if again:
+            self._send(again, secret)
+        return bool(again)
 
     def _send(self, octets: bytes, secret: bytes) -> None:
         masked = octets.replace(secret, b"*" * len(secret)) if secret else None

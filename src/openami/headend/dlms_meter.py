@@ -73,7 +73,8 @@ class Meter:
 
     Parameters
     ----------
-    host, port, server, client, password, security, transport, physical, settings, max_pdu, hdlc, on_frame:
+    host, port, server, client, password, security, transport, physical, settings, max_pdu, hdlc, window,
+    on_frame:
         How to get to it, see `meter_connection.MeterAccess`.
     zone:
         Where the meter stands; None where its times carry their deviation.
@@ -98,6 +99,7 @@ class Meter:
         settings: LinkSettings | None = None,
         max_pdu: int = MAX_PDU,
         hdlc: HdlcParameters | None = None,
+        window: int = 0,
         quirks: VendorQuirks = STANDARD,
         objects: ObjectList | None = None,
         on_frame: Callable[[RecordedFrame], None] | None = None,
@@ -114,6 +116,7 @@ class Meter:
             settings or LinkSettings(),
             max_pdu,
             hdlc or HdlcParameters.of(2030, 7),
+            window,
             on_frame,
         )
         self._connection = MeterConnection(self._access)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, TypeVar
 
-from openami.headend.dlms_conversation import Conversation, Link
+from openami.headend.dlms_conversation import Conversation, Link, Repetition
 from openami.headend.dlms_tcp import LinkSettings
 from openami.headend.tcp_link import TcpLink
 from openami.headend.udp_link import UdpLink
@@ -29,7 +29,8 @@ from openami.protocols.dlms.descriptors import Attribute
 from openami.protocols.dlms.hdlc_channel import HdlcChannel
 from openami.protocols.dlms.hdlc_frame import HdlcAddress
 from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.limits import MAX_PDU
+from openami.protocols.dlms.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, Conformance
+from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU
 from openami.protocols.dlms.results import AssociationError, Diagnostic, ServiceError, ServiceRefusedError
 from openami.protocols.dlms.udp_wrapper import DatagramChannel
 from openami.protocols.dlms.wrapper import WrapperChannel
@@ -61,6 +62,14 @@ class Transport(Enum):
     HDLC = "hdlc"
 
 
+_REPETITION: Final = {
+    Transport.TCP: Repetition.UNANSWERED,
+    Transport.UDP: Repetition.MISSED,
+    Transport.HDLC: Repetition.BY_THE_LINE,
+}
+_WINDOWS: Final = Conformance.GENERAL_BLOCK_TRANSFER
+
+
 @dataclass(frozen=True, slots=True)
 class MeterAccess:
     """How one client gets to one logical device.
@@ -87,6 +96,9 @@ class MeterAccess:
         Largest APDU taken; smaller ones are tried where the meter refuses it.
     hdlc:
         Information field and window to propose; the meter agrees to less, or to the defaults.
+    window:
+        Blocks of a long answer taken at once, where the meter has general-block-transfer, 1 .. 63; 0 for one
+        block of the service at a time.
     on_frame:
         Told every frame of both directions, as it is on the wire, the password masked.
     """
@@ -102,6 +114,7 @@ class MeterAccess:
     settings: LinkSettings = LinkSettings()  # noqa: RUF009 - a value
     max_pdu: int = MAX_PDU
     hdlc: HdlcParameters = HdlcParameters.of(2030, 7)  # noqa: RUF009 - a value
+    window: int = 0
     on_frame: Callable[[RecordedFrame], None] | None = None
 
     @property
@@ -198,7 +211,11 @@ class MeterConnection:
         sizes = [self.access.max_pdu, *(size for size in _SMALLER_PDUS if size < self.access.max_pdu)]
         for size in sizes:
             try:
-                await self._connect(size)
+                await self._connect(size, PROPOSED_FOR_WINDOWS if self.access.window else PROPOSED)
+                if self.access.window and not self.association.conformance & _WINDOWS:
+                    # A meter without windows: long answers come in the blocks of their service.
+                    await self.close()
+                    await self._connect(size, PROPOSED)
                 return
             except (AssociationError, ServiceRefusedError) as refused:
                 self._disconnect()
@@ -208,7 +225,7 @@ class MeterConnection:
                 self._disconnect()
                 raise
 
-    async def _connect(self, max_pdu: int) -> None:
+    async def _connect(self, max_pdu: int, conformance: Conformance) -> None:
         access, security = self.access, self.access.security
         secret = access.password if security is None else security.secret
         password = None if access.password is None else access.password.reveal()
@@ -222,15 +239,18 @@ class MeterConnection:
             access.client_address,
             password if security is None else None,
             max_pdu=max_pdu,
+            conformance=conformance,
             channel=channel,
             security=security,
+            window=access.window or DEFAULT_WINDOW,
         )
+        line = self._line
         self._conversation = Conversation(
             self._link,
-            self._association.asked_again,
+            self._association.asked_again if line is None else line.timed_out,
             access.settings,
             access.where,
-            None if self._line is None else self._line.timed_out,
+            _REPETITION[access.transport],
         )
         await self.run(self._association.associate(), secret=b"" if secret is None else secret.reveal())
 
@@ -257,7 +277,9 @@ class MeterConnection:
             parameters,
             repetitions=max(1, access.settings.repeats),
         )
-        self._conversation = Conversation(link, line.timed_out, access.settings, access.where, line.timed_out)
+        self._conversation = Conversation(
+            link, line.timed_out, access.settings, access.where, Repetition.BY_THE_LINE
+        )
         await self.run(line.connect())
         self._line = line
         return line

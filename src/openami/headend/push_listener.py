@@ -25,6 +25,12 @@ from openami.protocols.dlms.axdr import Plain, plain
 from openami.protocols.dlms.block_transfer import UnconfirmedBlocks
 from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, CipheredApdu
 from openami.protocols.dlms.ciphering import Cipher
+from openami.protocols.dlms.general_ciphering import (
+    GENERAL_CIPHERING,
+    GeneralCipher,
+    GeneralCiphering,
+    KeySource,
+)
 from openami.protocols.dlms.limits import MAX_PDU
 from openami.protocols.dlms.octets import Reader
 from openami.protocols.dlms.push_framing import Framing, PushedApdu, PushEvent, PushReader, pushes_of
@@ -36,6 +42,10 @@ from openami.security.counters import CounterStore, MemoryCounters, ReceiveCount
 from openami.security.meter_keys import SYSTEM_TITLE_OCTETS, MeterKeys
 
 _NO_TITLE: Final = bytes(SYSTEM_TITLE_OCTETS)
+_CIPHERS: Final = 100_000
+"""Meters whose counters without a tag are remembered."""
+
+_KEYS_OF_A_PUSH: Final = frozenset((KeySource.UNICAST, KeySource.BROADCAST, KeySource.WRAPPED))
 _MAX_HELD: Final = 4 * MAX_PDU
 _FRAME_COST: Final = 64
 """Octets of the frames that are kept with the blocks of one sender, and what each costs besides."""
@@ -145,6 +155,8 @@ class PushListener:
         Protection that a message must have; by default a meter without keys may push in the clear.
     counters:
         Where the counters that were believed are kept.
+    title:
+        Our system title, that general-ciphering may name as the recipient.
     quirks:
         What the manufacturer does otherwise.
     limits:
@@ -160,6 +172,7 @@ class PushListener:
         on_fault: Callable[[PushFault], None] = _unheard,
         minimum: Protection = Protection.NONE,
         counters: CounterStore | None = None,
+        title: bytes = _NO_TITLE,
         quirks: VendorQuirks = STANDARD,
         limits: PushLimits | None = None,
     ) -> None:
@@ -171,6 +184,8 @@ class PushListener:
         self._keys = keys
         self._minimum = minimum
         self._received = ReceiveCounters(counters or MemoryCounters())
+        self._title = title
+        self._ciphers: OrderedDict[bytes, Cipher] = OrderedDict()
         self._quirks = quirks
         self._servers: list[asyncio.Server] = []
         self._datagrams: list[asyncio.DatagramTransport] = []
@@ -264,6 +279,8 @@ class PushListener:
         title, protection = b"", Protection.NONE
         if apdu[:1] and apdu[0] in CIPHERED_TAGS:
             apdu, title, protection = self._opened(apdu)
+        elif apdu[:1] == bytes((GENERAL_CIPHERING,)):
+            apdu, title, protection = self._general(apdu)
         elif self._minimum:
             raise ProtectionError("a notification in the clear", expected=f"protection {self._minimum:#04x}")
         if apdu[:1] == bytes((DATA_NOTIFICATION,)):
@@ -287,11 +304,37 @@ class PushListener:
             raise ProtectionError(f"no keys of {title.hex()}", expected="keys of every meter that pushes")
         if not ciphered.header.level:
             raise ProtectionError(f"an unprotected notification that calls itself {title.hex()}")
-        cipher = Cipher(keys, _NO_TITLE, title, _sends_nothing(), self._received)
+        cipher = self._cipher(title, keys)
         opened = cipher.open(apdu, self._minimum)
+        self._keep(title, cipher)
         # What is handed on may be acted upon: the counter must not be believed again after a crash.
         self._received.persist()
         return opened.apdu, title, opened.header.level
+
+    def _general(self, apdu: bytes) -> tuple[bytes, bytes, Protection]:
+        title = GeneralCiphering.from_bytes(apdu).header.originator
+        keys = self._keys(title)
+        if keys is None:
+            raise ProtectionError(f"no keys of {title.hex()}", expected="keys of every meter that pushes")
+        cipher = self._cipher(title, keys)
+        opened = GeneralCipher(cipher).open(apdu, self._minimum or Protection.ENCRYPTED, _KEYS_OF_A_PUSH)
+        self._keep(title, cipher)
+        self._received.persist()
+        return opened.apdu, title, opened.level
+
+    def _cipher(self, title: bytes, keys: MeterKeys) -> Cipher:
+        """The cipher of a meter: kept, because counters without a tag are remembered in it alone."""
+        kept = self._ciphers.get(title)
+        if kept is not None and kept.keys == keys:
+            return kept
+        return Cipher(keys, self._title, title, _sends_nothing(), self._received)
+
+    def _keep(self, title: bytes, cipher: Cipher) -> None:
+        """Keep the cipher of a meter that was believed."""
+        self._ciphers[title] = cipher
+        self._ciphers.move_to_end(title)
+        if len(self._ciphers) > _CIPHERS:
+            self._ciphers.popitem(last=False)
 
 
 def _sends_nothing() -> SendCounter:

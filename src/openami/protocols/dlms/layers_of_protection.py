@@ -204,7 +204,7 @@ def _head(cursor: Cursor) -> tuple[bytes, bytes]:
 
 
 def _general_ciphering(cursor: Cursor, keys: LayerKeys) -> Unveiled | None:
-    key: Secret | None = None
+    key = keys.encryption
     with cursor.group("general-ciphering") as label:
         cursor.number("tag", 1, lambda number: f"{number:#04x}")
         associated, originator = _head(cursor)
@@ -216,9 +216,11 @@ def _general_ciphering(cursor: Cursor, keys: LayerKeys) -> Unveiled | None:
                 number = cursor.number("key-id", 1, lambda number: names.get(number, "unknown"))
                 key = keys.encryption if number == 0 else None
             elif kind == 1:
+                key = None
                 cursor.number("kek-id", 1, lambda number: {0: "master key"}.get(number, "unknown"))
                 cursor.octets("key-ciphered-data")
             else:
+                key = None
                 cursor.octets("key-parameters")
                 cursor.octets("key-ciphered-data")
         plain, words = None, ""
