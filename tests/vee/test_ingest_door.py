@@ -51,6 +51,7 @@ def batches() -> list[Batch]:
             events=(
                 event(EventCode.READ_FAILED, "why=timeout"),
                 event(EventCode.IDENTITY_MISMATCH, "expected=M-1;found=M-7"),
+                event(EventCode.SECURITY_ALARM, "attempt=1;reason=the authentication tag is wrong"),
                 event(EventCode.POWER_DOWN),
             ),
         ),
@@ -77,6 +78,7 @@ def test_every_sight_is_a_case_with_meter_day_and_evidence(utility: Utility) -> 
         "conflicting_duplicate": 2,
         "clock_drift": 1,
         "meter_identity": 1,
+        "meter_security": 1,
         "read_retried": 1,
         "read_failed": 1,
     }
@@ -136,7 +138,7 @@ def test_a_crash_between_store_and_list_loses_no_case(utility: Utility, tmp_path
     IngestDoor(utility.store, whole, registry=utility.registry).rederive()
     missed = utility.door.rederive()
     assert content(utility.exceptions.find()) == content(whole.find())
-    assert len(whole.find()) == 7
+    assert len(whole.find()) == 8
     assert (missed == 0) is (lives >= 7)
     assert utility.door.rederive() == 0
 

@@ -4,8 +4,8 @@ A meter is read in one association: who it is, its clock, its profiles, its regi
 its clock is set if need be. What was read becomes one batch per meter; finished batches are put through the
 Door together, and a meter counts as read only when the Door's receipt is there. The rules never to be
 broken: nothing is stored under a meter whose serial number was not read in the same association, and what
-went wrong (a retry, a failure, a foreign serial number) is stored as an event, so that the store alone
-tells the story.
+went wrong (a retry, a failure, a foreign serial number, bytes that are not protected as agreed) is stored as
+an event, so that the store alone tells the story.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ from openami.quantities.errors import (
     LinkError,
     LocalProtocolError,
     OpenAmiError,
+    ProtectionError,
     ProtocolError,
     QuantityError,
+    SecurityError,
     StoreError,
 )
 from openami.readings.door import Batch, Door, Receipt
@@ -233,14 +235,16 @@ class Collector:
                 code = EventCode.IDENTITY_MISMATCH
                 events.append(Event(order.meter_id, at, code, at, detail, evidence[-1].evidence_id))
                 return self._failed(order, str(foreign), attempt, frames + len(kept), events, evidence)
-            except (LinkError, ProtocolError, QuantityError) as error:
+            except (LinkError, ProtocolError, QuantityError, SecurityError) as error:
                 kept.extend(driver.take_frames())
                 reason = str(error)
                 if kept:
                     locator = f"attempt {attempt}: {reason}"
                     evidence.append(frames_evidence(order, kept, self._clock.now(), locator))
                 frames += len(kept)
-                if isinstance(error, LocalProtocolError):
+                if isinstance(error, ProtectionError | SecurityError):
+                    events.append(self._event(order, EventCode.SECURITY_ALARM, attempt, reason, evidence))
+                if isinstance(error, LocalProtocolError | SecurityError):
                     break
             else:
                 story = Batch(source_of(order), events=tuple(events), evidence=tuple(evidence))

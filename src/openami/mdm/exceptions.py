@@ -37,6 +37,7 @@ EXCEPTION_KINDS = (
     "meter_silent",
     "clock_drift",
     "meter_identity",
+    "meter_security",
     "read_retried",
     "read_failed",
     "meter_exchange",

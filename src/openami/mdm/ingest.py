@@ -26,6 +26,7 @@ DOOR_KINDS = (
     "conflicting_duplicate",
     "clock_drift",
     "meter_identity",
+    "meter_security",
     "read_retried",
     "read_failed",
 )
@@ -36,6 +37,7 @@ _KIND_OF_EVENT = {
     EventCode.READ_FAILED: "read_failed",
     EventCode.READ_RETRIED: "read_retried",
     EventCode.IDENTITY_MISMATCH: "meter_identity",
+    EventCode.SECURITY_ALARM: "meter_security",
 }
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2900, 1, 1, tzinfo=UTC)

@@ -52,6 +52,7 @@ class EventCode(IntEnum):
     READ_FAILED = 1002
     READ_RETRIED = 1003
     IDENTITY_MISMATCH = 1004
+    SECURITY_ALARM = 1005
 
 
 @dataclass(frozen=True, slots=True)

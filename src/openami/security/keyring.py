@@ -1,18 +1,22 @@
 """The keyring of a utility: secrets and counters of its meters, in one SQLite file beside a key of its own.
 
-Every secret lies wrapped under the store key (AES key wrap with padding, RFC 5649); the store key comes from
-the environment or from a file that only its owner reads, so that a copy of the database alone is worth
-nothing. Secrets are versions: a changed key is a new row, and the old one stays, because frames of its time
-are still evidence. Rule never to be broken: a counter handed out was durable before.
+Every secret lies wrapped under the store key (AES key wrap with padding, RFC 5649), together with a mark of
+the meter and the purpose that it is for, so that whoever can write to the file but has not the store key can
+move no key to where it would be sent in clear. The store key comes from the environment or from a file that
+only its owner reads: a copy of the database alone is worth nothing. Secrets are versions: a changed key is a
+new row, and the old one stays, because frames of its time are still evidence. Rule never to be broken: a
+counter handed out was durable before.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +34,8 @@ from openami.security.secret import Secret
 
 STORE_KEY_VARIABLE: Final = "OPENAMI_KEYRING_KEY"
 STORE_KEY_OCTETS: Final = 32
+MAX_SECRET_OCTETS: Final = 255
+_MARK_OCTETS: Final = 8
 _RESERVED: Final = 256
 """Counters that a session claims for each name before it begins, and again when they do not suffice."""
 
@@ -100,14 +106,20 @@ class Keyring:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
             file.chmod(0o600)
             self._database = sqlite3.connect(file, isolation_level=None, timeout=30.0)
+        except (OSError, sqlite3.Error) as error:
+            raise SecurityError(f"no keyring: {error}", where=str(file)) from None
+        try:
             self._database.execute("pragma journal_mode = delete")  # is read on a full disk, too
             self._database.execute("pragma synchronous = full")
             self._database.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+            for row in self._rows("select meter, kind, wrapped from secret order by number limit 1"):
+                self._unwrapped(*row)
+        except sqlite3.Error as error:
+            self.close()
             raise SecurityError(f"no keyring: {error}", where=str(file)) from None
-        first = self._rows("select wrapped from secret order by number limit 1")
-        if first:
-            self._unwrapped(first[0][0])
+        except SecurityError:
+            self.close()
+            raise
 
     def __enter__(self) -> Keyring:
         return self
@@ -125,36 +137,40 @@ class Keyring:
 
     def put(self, credentials: Mapping[str, MeterCredentials]) -> None:
         """Record the secrets of meters, all or none; what is there already and the same is left alone."""
-        rows = []
-        for meter, new in credentials.items():
-            if self.credentials(meter) != new:
-                rows += [(meter, kind, suite, self._wrapped(value)) for kind, suite, value in _parts(new)]
         with self._transaction():
+            known = self.credentials_of(credentials)
+            rows = [
+                (meter, kind, suite, self._wrapped(meter, kind, value))
+                for meter, new in credentials.items()
+                if known[meter] != new
+                for kind, suite, value in _parts(new)
+            ]
             self._database.executemany(
                 "insert into secret (meter, kind, suite, wrapped) values (?, ?, ?, ?)", rows
             )
 
     def credentials(self, meter: str) -> MeterCredentials:
         """Newest secrets of a meter; empty ones where nothing is known of it."""
-        rows = self._rows("select kind, suite, wrapped from secret where meter = ? order by number", (meter,))
-        newest = {kind: (suite, self._unwrapped(wrapped)) for kind, suite, wrapped in rows}
-        keys = None
-        suite, unicast = newest.get("global_unicast", (0, Secret(b"")))
-        if len(unicast):
-            broadcast = newest.get("global_broadcast")
-            keys = MeterKeys(
-                unicast,
-                newest["authentication"][1],
-                newest["master"][1],
-                None if broadcast is None or not len(broadcast[1]) else broadcast[1],
-                suite,
-            )
-        password, title = newest.get("password"), newest.get("title")
-        return MeterCredentials(
-            None if password is None or not len(password[1]) else password[1],
-            keys,
-            None if title is None or not len(title[1]) else title[1].reveal(),
+        return self.credentials_of((meter,))[meter]
+
+    def credentials_of(self, meters: Iterable[str]) -> dict[str, MeterCredentials]:
+        """Newest secrets of many meters, by meter; empty ones where nothing is known of one.
+
+        Raises
+        ------
+        SecurityError
+            The file is damaged, or somebody else than a keyring wrote to it.
+        """
+        newest: dict[str, dict[str, tuple[int, Secret]]] = {meter: {} for meter in meters}
+        rows = self._rows(
+            "select meter, kind, suite, wrapped from secret where number in"
+            " (select max(number) from secret where meter in (select value from json_each(?))"
+            " group by meter, kind)",
+            (json.dumps(list(newest)),),
         )
+        for meter, kind, suite, wrapped in rows:
+            newest[meter][kind] = suite, self._unwrapped(meter, kind, wrapped)
+        return {meter: _credentials(secrets) for meter, secrets in newest.items()}
 
     def meters(self) -> tuple[str, ...]:
         """Meters that the keyring knows, sorted."""
@@ -231,20 +247,31 @@ class Keyring:
         except sqlite3.Error as error:
             raise SecurityError(f"cannot be read: {error}", where=str(self._file)) from None
 
-    def _wrapped(self, value: Secret) -> bytes:
-        # A length before the octets, so that an empty secret (one that was taken away) can be wrapped too.
-        return aes_key_wrap_with_padding(self._store_key.reveal(), bytes((len(value),)) + value.reveal())
+    def _wrapped(self, meter: str, kind: str, value: Secret) -> bytes:
+        if len(value) > MAX_SECRET_OCTETS:
+            raise SecurityError(
+                f"a secret of {len(value)} octets",
+                where=f"{kind} of meter {meter}",
+                expected=f"at most {MAX_SECRET_OCTETS} octets",
+            )
+        return aes_key_wrap_with_padding(self._store_key.reveal(), _mark(meter, kind) + value.reveal())
 
-    def _unwrapped(self, wrapped: bytes) -> Secret:
+    def _unwrapped(self, meter: str, kind: str, wrapped: bytes) -> Secret:
         try:
             octets = aes_key_unwrap_with_padding(self._store_key.reveal(), wrapped)
-        except (InvalidUnwrap, ValueError):
+        except (InvalidUnwrap, ValueError, TypeError):
             raise SecurityError(
-                "secrets that lie under another store key",
+                "secrets that lie under another store key, or are damaged",
                 where=str(self._file),
                 expected=f"the key it was made with, in {STORE_KEY_VARIABLE} or in its file",
             ) from None
-        return Secret(octets[1 : 1 + octets[0]])
+        if octets[:_MARK_OCTETS] != _mark(meter, kind):
+            raise SecurityError(
+                f"the {kind} of meter {meter} is a secret of something else",
+                where=str(self._file),
+                expected="a keyring that nobody else wrote to",
+            )
+        return Secret(octets[_MARK_OCTETS:])
 
 
 class CounterSession:
@@ -304,22 +331,54 @@ def store_key(file: Path) -> Secret:
     if text is not None:
         return Secret.from_hex(text, length=STORE_KEY_OCTETS)
     try:
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            if file.stat().st_mode & 0o077:
-                raise SecurityError(
-                    "others may read the store key", where=str(file), expected="mode 0600"
-                ) from None
-            return Secret.from_hex(file.read_text("ascii").strip(), length=STORE_KEY_OCTETS)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            fresh = secrets.token_hex(STORE_KEY_OCTETS)
-            stream.write(fresh + "\n")
-            stream.flush()
-            os.fsync(descriptor)
-        return Secret.from_hex(fresh)
+        if not file.exists():
+            _make_store_key(file)
+        with file.open(encoding="ascii") as stream:
+            if os.fstat(stream.fileno()).st_mode & 0o077:
+                raise SecurityError("others may read the store key", where=str(file), expected="mode 0600")
+            return Secret.from_hex(stream.read(1000).strip(), length=STORE_KEY_OCTETS)
     except (OSError, UnicodeDecodeError) as error:
         raise SecurityError(f"no store key: {error}", where=str(file)) from None
+
+
+def _make_store_key(file: Path) -> None:
+    """A fresh store key, whole or not at all; of several processes one's key is taken by all."""
+    fresh = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(STORE_KEY_OCTETS) + "\n")
+            stream.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(fresh, file)
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _mark(meter: str, kind: str) -> bytes:
+    """What a secret is for, wrapped before it; an empty secret (one that was taken away) has it too."""
+    return hashlib.sha256(f"{kind}/{meter}".encode()).digest()[:_MARK_OCTETS]
+
+
+def _credentials(secrets: Mapping[str, tuple[int, Secret]]) -> MeterCredentials:
+    """Credentials of the newest secrets of a meter by kind, with their suites; an empty one is none."""
+    there = {kind: secret for kind, (_, secret) in secrets.items() if len(secret)}
+    keys = None
+    if "global_unicast" in there:
+        if not {"authentication", "master"} <= there.keys():
+            raise SecurityError("a meter with a part of its keys", expected="all of them, or none")
+        suite, unicast = secrets["global_unicast"]
+        keys = MeterKeys(
+            unicast, there["authentication"], there["master"], there.get("global_broadcast"), suite
+        )
+    title = there.get("title")
+    return MeterCredentials(there.get("password"), keys, None if title is None else title.reveal())
 
 
 def _parts(credentials: MeterCredentials) -> list[tuple[str, int, Secret]]:

@@ -107,7 +107,7 @@ async def collect(
     SecurityError
         The keyring cannot be opened or written.
     """
-    with meter_access(workspace.folder, orders) as security:
+    with meter_access(workspace.folder, orders, workspace.clock.now()) as security:
         collector = Collector(
             door or workspace.door,
             workspace.clock,

@@ -7,21 +7,39 @@ The store key may come from the environment instead of its file (``OPENAMI_KEYRI
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from openami.protocols.dlms.client_security import ClientSecurity, send_counter_name
+from openami.quantities.errors import SecurityError
 from openami.readings.read_order import ReadOrder
-from openami.security.keyring import Keyring, MeterCredentials, store_key
+from openami.security.keyring import STORE_KEY_VARIABLE, Keyring, MeterCredentials, store_key
 
 HEAD_END_TITLE = b"OAMHES01"
 """System title of the head-end."""
 
+_COUNTERS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+_LATEST_BEGIN = 1 << 31
+"""In the year 2088: a clock that is wrong may use up half of a key's counters, not all."""
+
 
 def open_keyring(folder: Path) -> Keyring:
-    """The keyring of a workspace, made where there is none; raises `SecurityError`."""
-    return Keyring(folder / "keyring.sqlite", store_key(folder / "keyring.key"))
+    """The keyring of a workspace, made where there is none.
+
+    Raises
+    ------
+    SecurityError
+        It cannot be opened; or its store key is gone, and a new one would open none of its secrets.
+    """
+    file, key = folder / "keyring.sqlite", folder / "keyring.key"
+    if file.exists() and file.stat().st_size and not key.exists() and STORE_KEY_VARIABLE not in os.environ:
+        raise SecurityError(
+            "a keyring without its store key", where=str(file), expected=f"{key}, or {STORE_KEY_VARIABLE}"
+        )
+    return Keyring(file, store_key(key))
 
 
 def put_credentials(folder: Path, credentials: Mapping[str, MeterCredentials]) -> None:
@@ -32,21 +50,28 @@ def put_credentials(folder: Path, credentials: Mapping[str, MeterCredentials]) -
 
 @contextmanager
 def meter_access(
-    folder: Path, orders: Sequence[ReadOrder]
+    folder: Path, orders: Sequence[ReadOrder], now: datetime
 ) -> Iterator[Callable[[str], ClientSecurity | None]]:
     """Keys and counters for a run over many meters, by serial number.
 
     Counters are reserved for all meters in one durable write before the run; what was believed of the
-    meters' counters is written in one after it.
+    meters' counters is written in one after it. None begins below the seconds since 2020: a keyring that
+    was lost and made new, or restored as it was months ago, goes on above what was sent before, as long as
+    a meter is sent less than a message a second on average.
+
+    Parameters
+    ----------
+    now:
+        The present.
     """
     with open_keyring(folder) as keyring:
-        known = {order.meter_id: keyring.credentials(order.meter_id) for order in orders}
+        known = keyring.credentials_of(order.meter_id for order in orders)
         names = [
             send_counter_name(HEAD_END_TITLE, credentials.keys)
             for credentials in known.values()
             if credentials.keys is not None
         ]
-        with keyring.session(names) as counters:
+        with keyring.session(names, _seconds_since_2020(now)) as counters:
             secured = {
                 meter_id: ClientSecurity(
                     HEAD_END_TITLE,
@@ -60,10 +85,16 @@ def meter_access(
             yield secured.get
 
 
+def _seconds_since_2020(now: datetime) -> int:
+    """Where counters begin; 0 before 2020 and in a year that no clock of ours shows rightly."""
+    seconds = int((now - _COUNTERS_BEGAN).total_seconds())
+    return seconds if 0 <= seconds <= _LATEST_BEGIN else 0
+
+
 def passwords_of(folder: Path, meter_ids: Sequence[str]) -> dict[str, bytes]:
     """Passwords of the meters that have one and no keys."""
     with open_keyring(folder) as keyring:
-        known = {meter_id: keyring.credentials(meter_id) for meter_id in meter_ids}
+        known = keyring.credentials_of(meter_ids)
     return {
         meter_id: credentials.password.reveal()
         for meter_id, credentials in known.items()

@@ -190,7 +190,7 @@ async def _read_dial(
         channels=(IMPORT_INTERVAL,),
         registers=(IMPORT_ENERGY,),
     )
-    with meter_access(workspace.folder, [order]) as security:
+    with meter_access(workspace.folder, [order], at) as security:
         driver = DlmsTcpDriver(order, LINK, security=security(spec.meter_id))
         try:
             await driver.open()
