@@ -204,6 +204,18 @@ def test_set_and_action(ami: Ami, plain_meters: Served) -> None:
     assert (wrong.code, "whole number" in wrong.err) == (2, True)
 
 
+@pytest.mark.parametrize("transport", ["hdlc", "udp"])
+def test_served_over_other_links(ami: Ami, transport: str) -> None:
+    for served in _serving("--transport", transport, *KEYS):
+        read = ("dlms", "read", served.address, "1-0:1.8.0", "--server", 16, "--transport", transport)
+        done = no_secret(ami(*read, *KEYS, "--json"))
+        assert (done.code, done.document["values"][0]["unit"]) == (0, "Wh"), done.err
+        profile = ("dlms", "profile", served.address, "--server", 16, "--transport", transport)
+        rows = ami(*profile, *KEYS, "--entries", "1:96", "--max-pdu", 2000, "--json")
+        assert (rows.code, rows.document["row_count"]) == (0, 96), rows.err
+    assert ami("dlms", "serve", "--transport", "pigeon").code == 2
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------
 
 

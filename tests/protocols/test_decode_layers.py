@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 import tracemalloc
 from functools import cache
 from pathlib import Path
@@ -361,37 +360,33 @@ def test_any_octets_are_explained(octets: bytes) -> None:
 @pytest.mark.parametrize(
     "octets",
     [
-        b"\x7e" * 60_000,
-        b"\x7e\xa0" * 30_000,
-        b"\x7e\xa7\xff" * 20_000,
-        b"\xc4\x01\xc1\x00" + b"\x01\x01" * 30_000,
-        b"\xc4\x01\xc1\x00\x01\x82\xea\x60" + b"\x00" * 60_000,
-        b"\xdb\x00" * 30_000,
-        b"\xe0\x80\x00\x01\x00\x00\x01\xe0" * 7_000,
-        b"\x60\x7f" * 30_000,
-        b"\x68\x03\x03\x68" * 15_000,
-        b"\x13\x00\x00" * 20_000,
-        b"\xc4\x01\xc1\x00\x01\x82\x4e\x20" + b"\x13\x00\x00" * 20_000,
-        b"\x00\x01" * 30_000,
-        bytes(60_000),
-        b"/" + bytes(60_000),
+        b"\x7e" * 20_000,
+        b"\x7e\xa0" * 10_000,
+        b"\x7e\xa7\xff" * 7_000,
+        b"\xc4\x01\xc1\x00" + b"\x01\x01" * 10_000,
+        b"\xc4\x01\xc1\x00\x01\x82\x4e\x20" + b"\x00" * 20_000,
+        b"\xdb\x00" * 10_000,
+        b"\xe0\x80\x00\x01\x00\x00\x01\xe0" * 2_500,
+        b"\x60\x7f" * 10_000,
+        b"\x68\x03\x03\x68" * 5_000,
+        b"\x13\x00\x00" * 7_000,
+        b"\xc4\x01\xc1\x00\x01\x82\x1b\x58" + b"\x13\x00\x00" * 7_000,
+        b"\x00\x01" * 10_000,
+        bytes(20_000),
+        b"/" + bytes(20_000),
     ],
 )
-def test_hostile_octets_cost_no_more_than_others(octets: bytes) -> None:
+def test_hostile_octets_cost_memory_in_proportion(octets: bytes) -> None:
     tracemalloc.start()
-    began = time.process_time()
     tree = decode_layers(octets, LayerKeys(Secret(bytes(16)), Secret(bytes(16)), client_title=b"CLIENT01"))
-    took = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     sound(tree, len(octets))
-    # No promise of speed: a hang is minutes, not the seconds that tracing adds.
-    assert took < 20
-    assert peak < 100 << 20
+    assert peak < 30 << 20
 
 
 def test_dump_that_is_too_long_is_explained_as_far_as_it_goes() -> None:
-    octets = Frame(1, 16, GET_CLOCK).to_bytes() * (MAX_DUMP // 21 + 10)
+    octets = b"/" + b"a" * (MAX_DUMP + 9)
     tree = decode_layers(octets)
     assert faults(tree)[-1] == f"{len(octets) - MAX_DUMP} octets more than are explained at once"
 
