@@ -105,6 +105,6 @@ def test_the_evolution_shows_what_each_principle_is_known_for() -> None:
     document = evolution_document(measured, tested_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert "recalled" in document["source"]
     page = evolution_page(measured, document)
-    assert page.count('<svg viewBox="0 0 760') == 6
+    assert page.count('class="plot narrow"') == 6
     assert "recalled; no product" in page
     assert "感应式圆盘" in evolution_page(measured, document, "zh")
