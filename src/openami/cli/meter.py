@@ -63,7 +63,7 @@ def serve(
 
     def ready(serving: Serving) -> None:
         if site is not None:
-            write_whole(site, site_text(spec, serving))
+            write_whole(site, site_text(spec, serving), 0o600)  # keys and passwords are in it
         document = {"host": serving.host, "ports": list(serving.ports), "control_port": serving.control_port,
                     "meters": len(spec.meters), "site": str(site) if site else None}  # fmt: skip
         if json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
@@ -17,8 +17,9 @@ from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incid
 from openami.quantities.clock import Clock
 from openami.quantities.errors import QuantityError
 from openami.readings.event import EventCode
-from openami.security.counters import MemoryCounters
+from openami.security.counters import MemoryCounters, earliest_counter
 
+from .companion_state import CompanionState
 from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
 from .management_core import Meter, Occurrence, Turn
@@ -27,7 +28,6 @@ from .metering_core.energy_register import MeteringCore
 from .metering_core.load_flow import DAY_MS, CurveMeteringCore
 from .supply import Supply, merged, outage_windows
 
-_COUNTERS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 _EVENT_OF = {
     Attack.WRONG_PASSWORD: EventCode.AUTHENTICATION_FAILED,
     Attack.WRONG_PROOF: EventCode.AUTHENTICATION_FAILED,
@@ -60,6 +60,9 @@ class Fleet:
     cores:
         Metering cores by meter, at the fleet's start, of meters that do not count their load curve: driven
         by waveforms, for example.
+    counters_from:
+        Where the invocation counters of its meters begin at least: above those of a fleet with the same keys
+        that was served before. A simulated clock alone may stand where it stood then.
 
     Raises
     ------
@@ -68,9 +71,14 @@ class Fleet:
     """
 
     def __init__(
-        self, spec: FleetSpec, clock: Clock, cores: Mapping[str, MeteringCore] = MappingProxyType({})
+        self,
+        spec: FleetSpec,
+        clock: Clock,
+        cores: Mapping[str, MeteringCore] = MappingProxyType({}),
+        counters_from: int = 0,
     ) -> None:
         self.spec = spec
+        self._counters_from = counters_from
         self._cores = cores
         self._clock = clock
         self._start_ms = milliseconds(spec.start)
@@ -88,6 +96,7 @@ class Fleet:
                 self._link_faults.setdefault(fault.meter_id, []).append(fault)
         self._answers: dict[str, int] = {}
         self._security: dict[str, DeviceSecurity] = {}
+        self._companions: dict[str, CompanionState] = {}
         self._settled_ms = self._present_ms = self._start_ms
 
     @property
@@ -127,8 +136,8 @@ class Fleet:
     def security(self, meter_id: str) -> DeviceSecurity | None:
         """System title, keys and counters of a meter; None where it has no keys.
 
-        Its counters begin at the seconds since 2020, so that a fleet that is started again goes on above
-        what it sent before.
+        Its counters begin at `earliest_counter`, so that a fleet that is started again goes on above what it
+        sent before.
         """
         spec = self._specs[meter_id]
         keys = spec.keys
@@ -137,7 +146,7 @@ class Fleet:
         known = self._security.get(meter_id)
         if known is None:
             title = spec.system_title
-            started = max(0, int((self._clock.now() - _COUNTERS_BEGAN).total_seconds()))
+            started = max(self._counters_from, earliest_counter(self._clock.now()))
             counters = MemoryCounters({send_counter_name(title): started})
 
             def observe(incident: Incident) -> None:
@@ -146,6 +155,10 @@ class Fleet:
             known = DeviceSecurity(title, keys.meter_keys(), counters, observe)
             self._security[meter_id] = known
         return known
+
+    def companion_state(self, meter_id: str) -> CompanionState:
+        """What a meter with a companion model keeps; it begins with the first client."""
+        return self._companions.setdefault(meter_id, CompanionState())
 
     def settle(self) -> None:
         """Bring every meter to the present."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -25,6 +26,7 @@ from openami.quantities.errors import FormatError, QuantityError, SecurityError
 from openami.security.meter_keys import MeterKeys, system_title_of
 from openami.security.secret import Secret
 
+from .companion_model import companion_names
 from .faults import FAULT_KINDS, Fault, Outage
 from .load_curve import CurveKind, CurveSpec
 from .management_core import ProfileShape
@@ -128,6 +130,8 @@ class MeterSpec:
         Dials at installation: import, or import and export; None: as many zeros as the curve has channels.
     drift_ppm, clock_offset_ms:
         Rate error of the clock and its error at the fleet's start.
+    companion:
+        Companion model whose objects the meter serves (`companion_model.companion_names`); None: its own few.
     installed_at, removed_at:
         Life in service; None: from the fleet's start, and for ever.
     """
@@ -144,6 +148,7 @@ class MeterSpec:
     start_wh: tuple[int, ...] | None = None
     drift_ppm: int = 0
     clock_offset_ms: int = 0
+    companion: str | None = None
     installed_at: datetime | None = None
     removed_at: datetime | None = None
 
@@ -166,6 +171,10 @@ class MeterSpec:
         for instant in (self.installed_at, self.removed_at):
             if instant is not None and instant.tzinfo is None:
                 raise QuantityError(f"naive time {instant}", where=where, expected="timezone-aware")
+        if self.companion is not None and self.companion not in companion_names():
+            raise QuantityError(
+                f"companion model {self.companion!r}", where=where, expected=", ".join(companion_names())
+            )
         if self.installed_at and self.removed_at and self.removed_at <= self.installed_at:
             raise QuantityError("removed before it was installed", where=where)
         zone_of(self.zone)
@@ -294,8 +303,11 @@ def fleet_document(spec: FleetSpec) -> dict[str, object]:
 
 
 def save_fleet(spec: FleetSpec, path: Path) -> None:
-    """Write a fleet as JSON."""
-    path.write_bytes(orjson.dumps(fleet_document(spec), option=orjson.OPT_INDENT_2))
+    """Write a fleet as JSON, for its owner alone: the keys and passwords of its meters are in it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(descriptor, 0o600)
+        stream.write(orjson.dumps(fleet_document(spec), option=orjson.OPT_INDENT_2))
 
 
 @dataclass(frozen=True, slots=True)

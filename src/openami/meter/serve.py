@@ -5,7 +5,8 @@
 writes one line of JSON to its standard output when it listens (``host``, ``ports``, ``control_port``) and
 ends on the command ``stop``, on SIGINT or SIGTERM; with ``--until-eof`` also when its standard input ends,
 as that of a child does whose parent is gone, however it went. Rule never to be broken: every clock is the
-one handed in; only `main` takes the system's.
+one handed in; `main` and `run` take the system's, and `run` only to begin invocation counters above those of
+the process before, wherever a simulated clock stands.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import orjson
 
 from openami.quantities.clock import Clock, SimulatedClock, SystemClock
 from openami.quantities.errors import OpenAmiError
+from openami.security.counters import earliest_counter
 
 from .control_channel import ControlChannel
 from .fleet import Fleet
@@ -50,6 +52,7 @@ async def serve_fleet(
     control_port: int | None = 0,
     limits: Limits | None = None,
     ready: Callable[[Serving], None] | None = None,
+    counters_from: int = 0,
 ) -> None:
     """Serve a fleet until it is stopped over the control channel, or the task is cancelled.
 
@@ -65,6 +68,8 @@ async def serve_fleet(
         Loopback port of the control channel; 0: a free one; None: no channel.
     ready:
         Told where everything is as soon as it listens.
+    counters_from:
+        Where the invocation counters of its meters begin at least.
 
     Raises
     ------
@@ -73,7 +78,7 @@ async def serve_fleet(
     QuantityError
         The clock stands before the fleet's start.
     """
-    server = FleetServer(Fleet(spec, clock), limits)
+    server = FleetServer(Fleet(spec, clock, counters_from=counters_from), limits)
     control = ControlChannel(server, clock if isinstance(clock, SimulatedClock) else None)
     ports = await server.start(host, port)
     try:
@@ -142,7 +147,15 @@ def run(
 
     async def until_signalled() -> None:
         serving = asyncio.ensure_future(
-            serve_fleet(spec, clock, host=host, port=port, control_port=control_port, ready=ready)
+            serve_fleet(
+                spec,
+                clock,
+                host=host,
+                port=port,
+                control_port=control_port,
+                ready=ready,
+                counters_from=earliest_counter(SystemClock().now()),
+            )
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,6 +9,7 @@ never to be broken: a counter only goes forward.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Protocol
 
 from openami.quantities.errors import ProtectionError, SecurityError
@@ -16,6 +17,21 @@ from openami.quantities.errors import ProtectionError, SecurityError
 MAX_COUNTER = (1 << 32) - 1
 _LAST = (1 << 63) - 2
 """The highest number that is remembered of others: transaction-ids have eight octets, a store has 63 bits."""
+
+_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+_LATEST_BEGIN = 1 << 31
+"""In the year 2088: a clock that is wrong may use up half of a key's counters, not all."""
+
+
+def earliest_counter(now: datetime) -> int:
+    """Where the counters of a key begin whose last one is not known: at the seconds since 2020.
+
+    Whoever lost its counters, or has old ones from a backup, goes on above what it sent before, as long as
+    that was less than a message a second on average. 0 before 2020, and in a year that no clock shows
+    rightly.
+    """
+    seconds = int((now - _BEGAN).total_seconds())
+    return seconds if 0 <= seconds <= _LATEST_BEGIN else 0
 
 
 class CounterStore(Protocol):

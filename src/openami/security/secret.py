@@ -1,8 +1,8 @@
 """Secret octets that do not show themselves.
 
-A `Secret` is bytes in a coat: its ``repr`` and ``str`` show a length and a fingerprint, it compares in
-constant time, and it cannot be pickled or formatted by accident. Rule of this file: the octets leave only
-through ``reveal()``.
+A `Secret` is bytes in a coat: its ``repr`` and ``str`` show a length, it compares in constant time, and it
+cannot be pickled or formatted by accident. Rule of this file: the octets leave only through ``reveal()``; of
+a password not even a fingerprint is shown, because whoever has one tries all the passwords there are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Secret:
     Examples
     --------
     >>> Secret(bytes(16))
-    Secret(16 octets, 374708ff)
+    Secret(16 octets)
     >>> Secret(b"a") == Secret(b"a")
     True
     """
@@ -53,7 +53,7 @@ class Secret:
 
     @property
     def fingerprint(self) -> str:
-        """Eight digits by which two people can tell whether they have the same key."""
+        """Eight digits by which two people can tell whether they have the same key; never of a password."""
         return hashlib.sha256(self._octets).hexdigest()[:8]
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class Secret:
         return hash((Secret, self._octets))
 
     def __repr__(self) -> str:
-        return f"Secret({len(self._octets)} octets, {self.fingerprint})"
+        return f"Secret({len(self._octets)} octets)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")

@@ -10,20 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from openami.protocols.dlms.client_security import ClientSecurity, send_counter_name
 from openami.quantities.errors import SecurityError
 from openami.readings.read_order import ReadOrder
+from openami.security.counters import earliest_counter
 from openami.security.keyring import STORE_KEY_VARIABLE, Keyring, MeterCredentials, store_key
 
 HEAD_END_TITLE = b"OAMHES01"
 """System title of the head-end."""
-
-_COUNTERS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
-_LATEST_BEGIN = 1 << 31
-"""In the year 2088: a clock that is wrong may use up half of a key's counters, not all."""
 
 
 def open_keyring(folder: Path) -> Keyring:
@@ -55,9 +52,8 @@ def meter_access(
     """Keys and counters for a run over many meters, by serial number.
 
     Counters are reserved for all meters in one durable write before the run; what was believed of the
-    meters' counters is written in one after it. None begins below the seconds since 2020: a keyring that
-    was lost and made new, or restored as it was months ago, goes on above what was sent before, as long as
-    a meter is sent less than a message a second on average.
+    meters' counters is written in one after it. None begins below `earliest_counter`: a keyring that was
+    lost and made new, or restored as it was months ago, goes on above what was sent before.
 
     Parameters
     ----------
@@ -71,7 +67,7 @@ def meter_access(
             for credentials in known.values()
             if credentials.keys is not None
         ]
-        with keyring.session(names, _seconds_since_2020(now)) as counters:
+        with keyring.session(names, earliest_counter(now)) as counters:
             secured = {
                 meter_id: ClientSecurity(
                     HEAD_END_TITLE,
@@ -83,12 +79,6 @@ def meter_access(
                 if credentials.keys is not None
             }
             yield secured.get
-
-
-def _seconds_since_2020(now: datetime) -> int:
-    """Where counters begin; 0 before 2020 and in a year that no clock of ours shows rightly."""
-    seconds = int((now - _COUNTERS_BEGAN).total_seconds())
-    return seconds if 0 <= seconds <= _LATEST_BEGIN else 0
 
 
 def passwords_of(folder: Path, meter_ids: Sequence[str]) -> dict[str, bytes]:

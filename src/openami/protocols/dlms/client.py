@@ -65,7 +65,7 @@ from openami.protocols.dlms.client_association import (
     secured_request,
 )
 from openami.protocols.dlms.client_exchange import Operation, expected
-from openami.protocols.dlms.client_security import ClientSecurity, recover_counter
+from openami.protocols.dlms.client_security import ClientSecurity, longest_jump, recover_counter
 from openami.protocols.dlms.descriptors import Attribute, Method, Selector
 from openami.protocols.dlms.high_level_security import Exchange, new_challenge
 from openami.protocols.dlms.initiate import (
@@ -218,7 +218,8 @@ class Association:
             except InvocationCounterError as asked:
                 if self._cipher is None:
                     raise
-                recover_counter(self._cipher.send, asked.invocation_counter)
+                longest = longest_jump(self._cipher)
+                recover_counter(self._cipher.send, asked.invocation_counter, longest)
                 yield from self._open()
             self._happen(Event.ACCEPTED)
 

@@ -25,7 +25,11 @@ from openami.security.secret import Secret
 from openami.security.suites import suite
 
 MAX_RECOVERY_JUMP = 1 << 28
-"""How far forward a meter may ask our counter to jump: a sixteenth of all there are."""
+"""How far forward a meter may ask our counter to jump at first: a sixteenth of all there are."""
+
+MAX_LATER_JUMP = 1 << 20
+"""How far where it was believed once. It knows our counter then, and whoever answers in its place shall not
+use up the key: nothing vouches for what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +165,23 @@ def send_counter_name(title: bytes, keys: MeterKeys) -> str:
     return f"{title.hex()}/{keys.global_unicast.fingerprint}/send"
 
 
-def recover_counter(send: SendCounter, asked: int) -> None:
+def longest_jump(cipher: Cipher) -> int:
+    """How far forward the other side may ask our counter to jump."""
+    name = cipher.counter_name(Form.GLOBAL, AUTHENTICATED_ENCRYPTION)
+    return MAX_LATER_JUMP if cipher.received.expected(name) else MAX_RECOVERY_JUMP
+
+
+def recover_counter(send: SendCounter, asked: int, longest: int = MAX_RECOVERY_JUMP) -> None:
     """Go on from the counter that a meter asks for.
 
     Raises
     ------
     SecurityError
-        It lies behind ours, or further ahead than `MAX_RECOVERY_JUMP`.
+        It lies behind ours, or further ahead than ``longest``.
     """
-    if asked - send.value > MAX_RECOVERY_JUMP:
+    if asked - send.value > longest:
         raise SecurityError(
             f"a meter asked our invocation counter to jump from {send.value} to {asked}",
-            expected=f"a jump of at most {MAX_RECOVERY_JUMP}",
+            expected=f"a jump of at most {longest}",
         )
     send.advance(asked)

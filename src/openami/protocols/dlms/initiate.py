@@ -6,7 +6,7 @@ server has; nothing else is used in the association.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 
 from openami.protocols.dlms.octets import Reader, encode_octets
@@ -116,7 +116,7 @@ class InitiateRequest:
 
     conformance: Conformance
     max_pdu: int
-    dedicated_key: bytes | None = None
+    dedicated_key: bytes | None = field(default=None, repr=False)
     response_allowed: bool = True
     quality: int | None = None
     version: int = DLMS_VERSION
