@@ -36,6 +36,7 @@ from openami.meter.cosem_objects import meter_device
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import household_fleet
 from openami.protocols.dlms.apdu import decode_apdu
+from openami.protocols.dlms.apdu_block_transfer import TransferBlock
 from openami.protocols.dlms.apdu_get import GetResponse
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
 from openami.protocols.dlms.axdr import decode, decode_plain, encode, plain
@@ -45,12 +46,15 @@ from openami.protocols.dlms.client import Association
 from openami.protocols.dlms.client_security import ClientSecurity
 from openami.protocols.dlms.date_time import CosemDateTime
 from openami.protocols.dlms.descriptors import Attribute
+from openami.protocols.dlms.general_ciphering import AgreementKeys, KeySource
+from openami.protocols.dlms.general_signing import Signer
 from openami.protocols.dlms.hdlc_channel import HdlcChannel
 from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcAddress, HdlcDecoder, HdlcFrame, control_of
 from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.initiate import InitiateRequest, InitiateResponse
+from openami.protocols.dlms.initiate import PROPOSED_FOR_WINDOWS, InitiateRequest, InitiateResponse
 from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.protocols.dlms.mbus_frame import MBusDecoder, segmented
+from openami.protocols.dlms.message_protection import Accepted, Manner, MessageProtection, Signing
 from openami.protocols.dlms.mode_e import Identification, ModeEClient, ModeEServer, SignOnState
 from openami.protocols.dlms.profile_buffer import ProfileDecoder
 from openami.protocols.dlms.push_framing import PushReader, pushes_of
@@ -63,6 +67,8 @@ from openami.quantities.obis import ObisCode
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import MeterKeys
 from openami.security.secret import Secret
+from openami.security.signature import private_key
+from openami.security.suites import SUITE_1
 
 PYTHON = Path(__file__).resolve().parents[2] / ".venv-peers" / "bin" / "python"
 DEVICE, LOW, HIGH = 17, 32, 4
@@ -111,6 +117,17 @@ SEEDS = [
         # ACCESS, general-block-transfer, general-ciphering, general-signing, event-notification
         "d94000000100020100080000010000ff02010003010001 0800ff0202000000".replace(" ", ""),
         "da400000010000020906000001000fff06000000010201000100",
+        # lists and blocks of SET and ACTION
+        "c105c10100010000600d00ff0200000000000103010901",
+        "c504c102000300000002",
+        "c302c100000001",
+        "c303c1020003010001 0800ff01000300010108 00ff01020f0000".replace(" ", ""),
+        "c304c10046000060030aff01000000000102 0f00".replace(" ", ""),
+        "c305c1010046000060030aff01010000000103010f00",
+        "c306c101000000020203 04".replace(" ", ""),
+        "c702c101000000010300010 0".replace(" ", ""),
+        "c703c10200 01000f000300".replace(" ", ""),
+        "c704c100000001",
         "e0c00001000006c401c1001101",
         "e0800002000000",
         "dd010008000000000000000108000000000000000200000012300000000100112233445566778899aabb",
@@ -288,7 +305,9 @@ def _sign_on() -> Target:
     return sign_on
 
 
-_KEYS = MeterKeys(*(Secret(bytes(range(first, first + 16))) for first in (0, 16, 32)))
+_SECRETS = [Secret(bytes(range(first, first + 16))) for first in (0, 16, 32)]
+_KEYS = MeterKeys(_SECRETS[0], _SECRETS[1], _SECRETS[2], None, 1)
+_AGREEMENT = private_key(SUITE_1, Secret(b"\x01" * 32))
 
 
 def _cipher(own: bytes, peer: bytes) -> Cipher:
@@ -304,6 +323,46 @@ def _ciphered_seeds() -> list[bytes]:
         for form in (Form.GLOBAL, Form.GENERAL_GLOBAL)
         for protection in (Protection.AUTHENTICATED, Protection.ENCRYPTED, AUTHENTICATED_ENCRYPTION)
     ]
+
+
+def _layers(own: bytes, peer: bytes) -> MessageProtection:
+    cipher = _cipher(own, peer)
+    agreement = AgreementKeys(_AGREEMENT, _AGREEMENT.public_key(), _AGREEMENT, _AGREEMENT.public_key())
+    return MessageProtection(cipher, agreement, Signer(SUITE_1, _AGREEMENT, _AGREEMENT.public_key()))
+
+
+def _general_seeds() -> list[bytes]:
+    """Every source of keys, plain and signed."""
+    sender = _layers(b"OAM00001", b"HES00001")
+    sources = (KeySource.UNICAST, KeySource.WRAPPED, KeySource.ONE_PASS, KeySource.STATIC, None)
+    return [
+        sender.seal(SEEDS[4], Manner(AUTHENTICATED_ENCRYPTION, None, source, signed, bytes(8)))
+        for source in sources
+        for signed in (False, True)
+    ]
+
+
+def _general() -> Target:
+    """General-ciphering and general-signing: only what was not changed opens."""
+    accepted = Accepted(AUTHENTICATED_ENCRYPTION, frozenset(KeySource), Signing.ACCEPTED)
+
+    def general(octets: bytes) -> bool:
+        try:
+            _layers(b"HES00001", b"OAM00001").open(octets, accepted)
+        except RemoteProtocolError:
+            return False
+        return True
+
+    return general
+
+
+def _block_seeds() -> list[bytes]:
+    """Requests in general blocks, whole and in two pieces, and acknowledgements."""
+    whole = [TransferBlock(True, False, 4, 1, 0, apdu) for apdu in REQUESTS[1:]]
+    pieces = [TransferBlock(False, True, 4, 1, 0, apdu[:5]) for apdu in REQUESTS[1:]]
+    rest = [TransferBlock(True, False, 4, 2, 0, apdu[5:]) for apdu in REQUESTS[1:]]
+    heard = [TransferBlock(True, False, 63, number, number, b"") for number in (1, 2, 5, 9)]
+    return [block.to_bytes() for block in (*whole, *pieces, *rest, *heard)]
 
 
 def _ciphered() -> Target:
@@ -368,6 +427,19 @@ def _requests() -> Target:
             return session.receive(Frame(LOW, DEVICE, octets[:60_000]).to_bytes())[8:]
 
         return session, ask
+
+    return _Renewed(begin)
+
+
+def _block_requests() -> Target:
+    """Mutated blocks, to a server that agreed on general-block-transfer and answers in small ones."""
+    device = _device()
+
+    def begin() -> tuple[Any, Callable[[bytes], bytes]]:
+        session = ServerSession({DEVICE: device})
+        association = Association(DEVICE, LOW, PASSWORD, max_pdu=128, conformance=PROPOSED_FOR_WINDOWS)
+        _drive(association.associate(), session)
+        return session, lambda octets: session.receive(Frame(LOW, DEVICE, octets[:60_000]).to_bytes())[8:]
 
     return _Renewed(begin)
 
@@ -554,7 +626,7 @@ def _pushes() -> list[bytes]:
 
 
 TARGETS: dict[str, tuple[int, Callable[[], Sequence[bytes]], Callable[[], Target]]] = {
-    "apdu": (20, lambda: SEEDS, lambda: decode_whole),
+    "apdu": (16, lambda: SEEDS, lambda: decode_whole),
     "acse": (8, lambda: [*SEEDS[:4], SEEDS[0][-16:], SEEDS[1][-14:]], _associations),
     "axdr": (15, lambda: VALUES, _values),
     "date-time": (3, lambda: STAMPS, _date_times),
@@ -565,6 +637,8 @@ TARGETS: dict[str, tuple[int, Callable[[], Sequence[bytes]], Callable[[], Target
     "datagram": (2, _pushes, _datagrams),
     "mode-e": (2, _lines, _sign_on),
     "ciphered": (5, _ciphered_seeds, _ciphered),
+    "general": (1, _general_seeds, _general),
+    "server-blocks": (3, _block_seeds, _block_requests),
     "server": (6, lambda: REQUESTS, _requests),
     "server-stream": (3, lambda: _wrapped(REQUESTS), _wrapped_streams),
     "server-hdlc": (3, lambda: REQUESTS, _hdlc_requests),
