@@ -104,7 +104,12 @@ class FleetDevices(Mapping[int, LogicalDevice]):
     def __getitem__(self, wport: int) -> LogicalDevice:
         if wport == MANAGEMENT_WPORT:
             return management_device(self._meters)
-        return meter_device(self._fleet, self._meters[wport])
+        meter_id = self._meters[wport]
+        if self._fleet.meter_spec(meter_id).companion is None:
+            return meter_device(self._fleet, meter_id)
+        from .companion_objects import companion_device  # it needs this module
+
+        return companion_device(self._fleet, meter_id)
 
     def __iter__(self) -> Iterator[int]:
         yield MANAGEMENT_WPORT
@@ -148,7 +153,7 @@ def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
         _octets(SERIAL_NUMBER, meter_id.encode("ascii")),
         _octets(FIRMWARE, firmware),
         _octets(LEGAL_SIGNATURE, metering_identity().sha256),
-        ClockObject(CLOCK, _FleetClock(fleet, meter_id), zone, measuring_period_s=shape.period_s),
+        ClockObject(CLOCK, FleetClock(fleet, meter_id), zone, measuring_period_s=shape.period_s),
     ]
     for channel, code in enumerate(channels):
         objects += _channel_objects(fleet, meter_id, channel, code, tag)
@@ -168,7 +173,7 @@ def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
             PROFILE_STATUS, lambda: Data(Tag.LONG_UNSIGNED, int(fleet.meter(meter_id).pending_status))
         ),
         DataObject(EVENT_CODE, lambda: Data(Tag.UNSIGNED, fleet.meter(meter_id).events[-1][1])),
-        DisconnectControl(RELAY, _FleetRelay(fleet, meter_id)),
+        DisconnectControl(RELAY, FleetRelay(fleet, meter_id)),
         ProfileGeneric(
             LOAD_PROFILE,
             _interval_columns(channels),
@@ -265,24 +270,32 @@ class _OfMeter:
         self._meter_id = meter_id
 
 
-class _FleetClock(_OfMeter):
+class FleetClock(_OfMeter):
+    """The clock of a meter."""
+
     __slots__ = ()
 
     def now(self) -> datetime:
+        """Its instant."""
         return self._fleet.meter(self._meter_id).now
 
     def set_time(self, instant: datetime) -> None:
+        """Move it."""
         self._fleet.set_clock(self._meter_id, instant)
 
 
-class _FleetRelay(_OfMeter):
+class FleetRelay(_OfMeter):
+    """The load contact of a meter."""
+
     __slots__ = ()
 
     def state(self) -> ControlState:
+        """Its state."""
         open_ = self._fleet.meter(self._meter_id).disconnected
         return ControlState.DISCONNECTED if open_ else ControlState.CONNECTED
 
     def switch(self, state: ControlState) -> None:
+        """Close it for `ControlState.CONNECTED`, else open it."""
         if state is ControlState.CONNECTED:
             self._fleet.reconnect(self._meter_id)
         else:

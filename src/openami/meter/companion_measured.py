@@ -1,0 +1,208 @@
+"""What a software meter measures, as a companion model's registers show it.
+
+Energies and powers are the metering core's, split evenly over the phases; voltage, frequency and power
+factor are nominal, currents follow from power and voltage. Rates count while their mask of the register
+activation is active. Rule of this file: a value that does not fit its type on the wire shows the largest
+that does, never one modulo something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from openami.protocols.dlms.axdr import Data, Tag, array, structure
+from openami.protocols.dlms.interface_classes.stored_object import State, items, number, octets
+from openami.quantities.obis import ObisCode
+
+from .companion_history import MeterHistory
+from .fleet import Fleet
+
+NOMINAL_V: Final = 230
+NOMINAL_HZ: Final = 50
+_PHASE_OF: Final = {2: 0, 4: 1, 6: 2}
+_SCALED: Final = 1000
+"""Values are computed in thousandths before the scaler of the model is applied."""
+_MOST: Final = {
+    Tag.UNSIGNED: 0xFF,
+    Tag.LONG_UNSIGNED: 0xFFFF,
+    Tag.DOUBLE_LONG_UNSIGNED: 0xFFFF_FFFF,
+    Tag.LONG64_UNSIGNED: (1 << 64) - 1,
+    Tag.LONG: 0x7FFF,
+    Tag.DOUBLE_LONG: 0x7FFF_FFFF,
+}
+
+
+class RateCounters:
+    """Energies by rate: what flowed while a register was active.
+
+    Invariant: the counts of all rates of a direction grow by exactly what the total grows by while one rate
+    is active.
+
+    Parameters
+    ----------
+    state:
+        Active registers (attribute 1) and, of each register, its count and the total when it became active.
+    total:
+        Count of a direction's total at an instant: 0 import, 1 export.
+    modulus:
+        The totals roll over at this count.
+    now:
+        The meter's clock.
+    """
+
+    __slots__ = ("_modulus", "_now", "_state", "_total")
+
+    def __init__(
+        self,
+        state: State,
+        total: Callable[[datetime, int], int],
+        modulus: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._state = state
+        self._total = total
+        self._modulus = modulus
+        self._now = now
+
+    def begin(self, active: tuple[ObisCode, ...], at: datetime) -> None:
+        """Begin to count at an instant; what flowed before is of the registers that are active then."""
+        self._state[1] = array(Data(Tag.OCTET_STRING, register.to_bytes()) for register in active)
+        for register in active:
+            total = Data(Tag.LONG64, self._total(at, register.c - 1))
+            self._state[_place(register)] = structure(total, total)
+
+    def select(self, active: tuple[ObisCode, ...]) -> None:
+        """Count into these registers from now on."""
+        counts = {register: self.count(register) for register in (*self._active(), *active)}
+        self._state[1] = array(Data(Tag.OCTET_STRING, register.to_bytes()) for register in active)
+        now = self._now()
+        for register, count in counts.items():
+            self._state[_place(register)] = structure(
+                Data(Tag.LONG64, count), Data(Tag.LONG64, self._total(now, register.c - 1))
+            )
+
+    def count(self, register: ObisCode) -> int:
+        """Count of a register at the present."""
+        kept = self._state.get(_place(register))
+        if kept is None:
+            return 0
+        count, mark = map(number, items(kept))
+        if register not in self._active():
+            return count
+        return (count + (self._total(self._now(), register.c - 1) - mark) % self._modulus) % self._modulus
+
+    def _active(self) -> tuple[ObisCode, ...]:
+        kept = self._state.get(1)
+        if kept is None:
+            return ()
+        return tuple(ObisCode.from_bytes(octets(part)) for part in items(kept))
+
+
+def _place(register: ObisCode) -> int:
+    """Where a register's count is kept: by direction and rate."""
+    return 1000 * register.c + register.e
+
+
+class Measured:
+    """Values of registers by logical name.
+
+    Parameters
+    ----------
+    fleet, meter_id, history:
+        The meter.
+    phases:
+        1 or 3.
+    rates:
+        Counters of the rates.
+    """
+
+    __slots__ = ("_fleet", "_history", "_meter_id", "_phases", "_rates")
+
+    def __init__(
+        self, fleet: Fleet, meter_id: str, history: MeterHistory, phases: int, rates: RateCounters
+    ) -> None:
+        self._fleet = fleet
+        self._meter_id = meter_id
+        self._history = history
+        self._phases = phases
+        self._rates = rates
+
+    def supply(self, name: ObisCode, tag: Tag, scaler: int) -> Callable[[], Data] | None:
+        """Gives a register's value in its type and scaler; None for what the meter does not measure."""
+        if name.a != 1 or name.b != 0 or self.thousandths(name) is None:
+            return None
+        return lambda: fitted(tag, _rescaled(self.thousandths(name) or 0, scaler))
+
+    def thousandths(self, name: ObisCode) -> int | None:
+        """Value in thousandths of the base unit; None for what the meter does not measure."""
+        match name.d:
+            case 8 if name.c in (1, 2):
+                return _SCALED * (self._total(name.c - 1) if name.e == 0 else self._rates.count(name))
+            case 8 if name.c == 15 and name.e == 0:
+                return _SCALED * (self._total(0) + self._total(1))
+            case 8 if name.c in (3, 4, 5, 6, 7, 8) and name.e == 0:
+                return 0  # a load of power factor 1
+            case 8 if name.c == 9 and name.e == 0:
+                return _SCALED * self._total(0)
+            case 29 if name.c in (1, 2):
+                interval = self._fleet.meter(self._meter_id).interval_wh
+                return _SCALED * interval[name.c - 1] if name.c <= len(interval) else 0
+            case 7 if name.e == 0:
+                return self._instantaneous(name.c, self._power)
+            case 24 | 4 if name.e == 0 and (name.d == 24 or name.c > 20):
+                return self._instantaneous(name.c, self._mean_power)
+        return None
+
+    def _instantaneous(self, c: int, power: Callable[[int], int]) -> int | None:
+        """A quantity of value group C from the active power in W of each direction."""
+        if c in (1, 2):
+            return _SCALED * power(c - 1)
+        if c in (9, 10):
+            return _SCALED * power(c - 9)
+        if c in (3, 4, 23, 24, 43, 44, 63, 64):
+            return 0
+        if c in (12, 32, 52, 72):
+            return _SCALED * NOMINAL_V
+        if c in (13, 33, 53, 73):
+            return _SCALED
+        if c == 14:
+            return _SCALED * NOMINAL_HZ
+        if c in (11, 31, 51, 71, 90):
+            whole = _SCALED * (power(0) + power(1)) // NOMINAL_V
+            return whole if c == 90 else whole // self._phases
+        if c == 91:
+            return _SCALED * (power(0) + power(1)) // NOMINAL_V if self._phases == 1 else 0
+        phase = _PHASE_OF.get(c // 10)
+        if phase is not None and c % 10 in (1, 2) and phase < self._phases:
+            whole = power(c % 10 - 1)
+            return _SCALED * (whole // self._phases + (whole % self._phases if phase == 0 else 0))
+        return None
+
+    def _total(self, channel: int) -> int:
+        dials = self._fleet.meter(self._meter_id).core.dials_wh
+        return dials[channel] if channel < len(dials) else 0
+
+    def _power(self, channel: int) -> int:
+        powers = self._fleet.meter(self._meter_id).core.power_w
+        return powers[channel] if channel < len(powers) else 0
+
+    def _mean_power(self, channel: int) -> int:
+        """Mean power of the last whole interval, W."""
+        rows = self._history.intervals()
+        if not len(rows) or channel >= rows.values.shape[0]:
+            return 0
+        return int(rows.values[channel, -1]) * 3600 // self._history.period_s
+
+
+def _rescaled(thousandths: int, scaler: int) -> int:
+    exponent = -3 - scaler
+    scaled: int = thousandths * 10**exponent if exponent >= 0 else thousandths // 10**-exponent
+    return scaled
+
+
+def fitted(tag: Tag, value: int) -> Data:
+    """A number in a type; the largest of the type where it is beyond."""
+    most = _MOST.get(tag)
+    return Data(tag, value if most is None else max(0, min(value, most)))
