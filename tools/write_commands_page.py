@@ -75,6 +75,7 @@ PRINTS = {
     "ami power-quality": "each characteristic of EN 50160 with its limit, the share within and the verdict",
     "ami laboratory test": "each test with its worst figure, limit, uncertainty and verdict",
     "ami laboratory evolution": "the errors of the four measuring principles under each waveform",
+    "ami laboratory serve": "where the meter listens, as soon as it does",
     "ami laboratory models": "the meter models that can be tested",
     "ami laboratory waveform": "the recording that was written, and its powers and energy in closed form",
     "ami serve": "the address to open in a browser",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from openami.cli.laboratory_serve import serve_waveform
 from openami.cli.laboratory_waveform import write_waveform
 from openami.cli.output import JsonOption, print_facts, print_json, print_table, progress, stdout
 from openami.cli.whole_file import check_place, whole_file
@@ -129,6 +130,28 @@ def waveform_command(
     """
     check_place(output)
     write_waveform(scenario, output, rate, as_json=json)
+
+
+@commands.command("serve")
+def serve_command(
+    scenario: Annotated[Path, typer.Argument(help="Waveform as TOML: page *waveform-generator*.")],
+    model: Annotated[str, typer.Option("--model", help="Name of a digital model, or a .toml file.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.", min=0, max=65535)] = 4059,
+    password: Annotated[
+        str, typer.Option(help="Password of the management client.", envvar="OPENAMI_DLMS_PASSWORD")
+    ] = "00000000",
+    seed: Annotated[int, typer.Option(help="Of the noise of the device.", min=1, max=2**53)] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Let a meter measure a waveform now, and serve its registers over DLMS/COSEM until ctrl-c.
+
+    Front end, compensation and energy path are those that the bench tests; logical device 16 has the four
+    quadrants, apparent energy, powers, load profile and freezes, as any meter of a fleet.
+
+    Example: ami laboratory serve evening.toml --model gateway_01s --port 4059
+    """
+    serve_waveform(scenario, model, host, port, password, seed, as_json=json)
 
 
 @commands.command("models")

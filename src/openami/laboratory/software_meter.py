@@ -82,6 +82,16 @@ class SoftwareMeter:
         self._energy = self._energy_settings()
 
     @property
+    def compensation(self) -> CompensationSettings | None:
+        """What its calibration undoes; None where it has none."""
+        return self._compensation
+
+    @property
+    def energy_settings(self) -> EnergySettings:
+        """Settings of its energy path."""
+        return self._energy
+
+    @property
     def settling_s(self) -> float:
         """Time for the windows to lock and the compensation to know the load."""
         return _SETTLING_S
