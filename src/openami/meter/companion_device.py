@@ -149,7 +149,7 @@ def _policies(
         changed = state.policies.get(client.port)
         if changed is not None:
             yield changed
-        elif not client.pre_established:
+        else:
             made = _policy(model, client, security is not None, setup is not None)
             if made.mechanism is Mechanism.LOW:
                 made = replace(made, secret=password)
@@ -161,17 +161,20 @@ def _policies(
 @lru_cache(maxsize=256)
 def _policy(model: CompanionModel, client: ModelClient, keyed: bool, setup: bool) -> AssociationPolicy:
     """Policy of a client, the same for all meters of a model with or without keys."""
-    rights = view_rights(model, client.view)
+    # Without protection a pre-established client learns no more of a meter with keys than the public one.
+    view = "identity" if client.pre_established and keyed else client.view
+    rights = view_rights(model, view)
     everything = client.view == "everything"
     reference = ObisCode(0, 0, 43, 0, 0) if setup else None
     base = AssociationPolicy(
         client.port,
         rights=rights,
         ceiling=Access.READ if client.view in ("identity", "push") else Access.READ_WRITE,
+        pre_established=client.pre_established,
         association_version=model.association_version,
         security_setup=reference,
     )
-    if client.view == "identity":
+    if client.view in ("identity", "push"):
         return base
     if keyed and not client.password:
         return replace(base, mechanism=Mechanism.HIGH_GMAC, protection=AUTHENTICATED_ENCRYPTION)

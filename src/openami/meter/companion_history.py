@@ -121,6 +121,14 @@ class MeterHistory:
         left = energy * (int(rows.stamp_s[place]) - int(at_s)) // self.period_s
         return (int(ends[place]) - min(left, energy)) % meter.core.modulus_wh
 
+    def power_at(self, at: datetime, channel: int) -> int:
+        """Mean power of the interval that an instant lies in, W; 0 where it was not recorded."""
+        rows = self.intervals()
+        place = int(np.searchsorted(rows.stamp_s, at.timestamp(), side="right"))
+        if not place < len(rows) or channel >= rows.values.shape[0]:
+            return 0
+        return int(rows.values[channel, place]) * 3600 // self.period_s
+
 
 Supply = Callable[[CapturedRows, MeterHistory], npt.NDArray[Any]]
 

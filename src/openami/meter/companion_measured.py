@@ -9,7 +9,7 @@ that does, never one modulo something.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from openami.protocols.dlms.axdr import Data, Tag, array, structure
@@ -116,13 +116,22 @@ class Measured:
         1 or 3.
     rates:
         Counters of the rates.
+    now:
+        The instant whose values are asked for: the meter's clock, or one before it.
     """
 
-    __slots__ = ("_fleet", "_history", "_meter_id", "_phases", "_rates")
+    __slots__ = ("_fleet", "_history", "_meter_id", "_now", "_phases", "_rates")
 
     def __init__(
-        self, fleet: Fleet, meter_id: str, history: MeterHistory, phases: int, rates: RateCounters
+        self,
+        fleet: Fleet,
+        meter_id: str,
+        history: MeterHistory,
+        phases: int,
+        rates: RateCounters,
+        now: Callable[[], datetime],
     ) -> None:
+        self._now = now
         self._fleet = fleet
         self._meter_id = meter_id
         self._history = history
@@ -147,8 +156,10 @@ class Measured:
             case 8 if name.c == 9 and name.e == 0:
                 return _SCALED * self._total(0)
             case 29 if name.c in (1, 2):
-                interval = self._fleet.meter(self._meter_id).interval_wh
-                return _SCALED * interval[name.c - 1] if name.c <= len(interval) else 0
+                begun = int(self._now().timestamp()) // self._history.period_s * self._history.period_s
+                since = datetime.fromtimestamp(begun, UTC)
+                advance = self._total(name.c - 1) - self._history.energy_at(since, name.c - 1)
+                return _SCALED * max(0, advance)
             case 7 if name.e == 0:
                 return self._instantaneous(name.c, self._power)
             case 24 | 4 if name.e == 0 and (name.d == 24 or name.c > 20):
@@ -181,19 +192,21 @@ class Measured:
         return None
 
     def _total(self, channel: int) -> int:
-        dials = self._fleet.meter(self._meter_id).core.dials_wh
-        return dials[channel] if channel < len(dials) else 0
+        return self._history.energy_at(self._now(), channel)
 
     def _power(self, channel: int) -> int:
-        powers = self._fleet.meter(self._meter_id).core.power_w
+        """Power at the present; at an instant before it the mean power of its interval, W."""
+        meter = self._fleet.meter(self._meter_id)
+        now = self._now()
+        if now < meter.now:
+            return self._history.power_at(now, channel)
+        powers = meter.core.power_w
         return powers[channel] if channel < len(powers) else 0
 
     def _mean_power(self, channel: int) -> int:
         """Mean power of the last whole interval, W."""
-        rows = self._history.intervals()
-        if not len(rows) or channel >= rows.values.shape[0]:
-            return 0
-        return int(rows.values[channel, -1]) * 3600 // self._history.period_s
+        period = timedelta(seconds=self._history.period_s)
+        return self._history.power_at(self._now() - period, channel)
 
 
 def _rescaled(thousandths: int, scaler: int) -> int:

@@ -123,7 +123,7 @@ from .companion_presets import compact_preset, preset, push_preset
 from .companion_state import CompanionState, ObjectState
 from .companion_surroundings import GasMeterBus, MakerFirmware, VendorTokens, home_network
 from .cosem_objects import LOGICAL_DEVICE_NAME as DEVICE_NAME
-from .cosem_objects import FleetClock, FleetRelay, logical_device_name
+from .cosem_objects import FleetRelay, logical_device_name
 from .fleet import Fleet
 from .fleet_spec import MeterSpec
 
@@ -195,7 +195,7 @@ class _Maker:
         self.rates: RateCounters = RateCounters(
             state.of(_ACTIVATION_COUNTS), self.history.energy_at, 10**spec.digits, self.now
         )
-        self.measured = Measured(fleet, spec.meter_id, self.history, model.phases, self.rates)
+        self.measured = Measured(fleet, spec.meter_id, self.history, model.phases, self.rates, self.now)
 
     def device(self) -> CompanionDevice:
         """All objects, and the device of them."""
@@ -370,7 +370,7 @@ class _Maker:
         """The meter's clock."""
         made = RuledClock(
             item.logical_name,
-            FleetClock(self.fleet, self.meter_id),
+            _TimelineClock(self.fleet, self.meter_id, self.now),
             self.zone,
             self.kept(item),
             measuring_period_s=self.history.period_s,
@@ -514,6 +514,21 @@ class _Maker:
     def nobody(self, destination: bytes) -> bool:
         """Nobody answers a call of a software meter."""
         return False
+
+
+class _TimelineClock:
+    """The meter's clock; while something due is done it stands at the instant at which it was due."""
+
+    __slots__ = ("_fleet", "_meter_id", "now")
+
+    def __init__(self, fleet: Fleet, meter_id: str, now: Callable[[], datetime]) -> None:
+        self._fleet = fleet
+        self._meter_id = meter_id
+        self.now = now
+
+    def set_time(self, instant: datetime) -> None:
+        """Move the meter's clock."""
+        self._fleet.set_clock(self._meter_id, instant)
 
 
 _ACTIVATION_COUNTS: Final = ObisCode(0, 0, 14, 0, 0, 0)

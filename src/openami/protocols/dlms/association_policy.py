@@ -105,6 +105,8 @@ class AssociationPolicy:
         The security setup that governs the association.
     users:
         Numbers and names of the users of the client.
+    pre_established:
+        True for a client that is served without having associated, within its rights and without protection.
     key_sources:
         Where the keys of general-ciphering may come from; that form is refused where there are none.
     signing:
@@ -143,6 +145,8 @@ class AssociationPolicy:
                 f"Association LN version {self.association_version}",
                 expected=f"0 .. {HIGHEST_ASSOCIATION_VERSION}",
             )
+        if self.pre_established and (self.protection or self.mechanism is not Mechanism.NONE):
+            raise LocalProtocolError(f"client {self.client} is pre-established and has to prove itself")
         if not MIN_PDU <= self.max_pdu <= MAX_PDU or not 1 <= self.window <= MAX_WINDOW:
             raise LocalProtocolError(
                 f"a policy with PDUs of {self.max_pdu} octets and a window of {self.window}",

@@ -274,9 +274,18 @@ class ServerAssociation:
     def _serve(self, request: Apdu) -> bytes | None:
         if self._challenged is not None:
             return self._hear_proof(self._challenged, request)
-        if self._services is None:
-            return NOT_ASSOCIATED.to_bytes()
-        return self._services.serve(request)
+        services = self._services or self._pre_established()
+        return NOT_ASSOCIATED.to_bytes() if services is None else services.serve(request)
+
+    def _pre_established(self) -> ServerServices | None:
+        """The services of a client that need not associate; they begin with its first request."""
+        policy = None if self._device is None else self._device.policy(self._client)
+        if self._device is None or policy is None or not policy.pre_established:
+            return None
+        context = AssociationContext(self._client, self._server, int(SUPPORTED), policy.max_pdu, MAX_PDU)
+        self._services = ServerServices(self._device, policy, context, MAX_PDU, MAX_PDU)
+        self._policy, self._context = policy, context
+        return self._services
 
     # --- association ----------------------------------------------------------------------------------
 

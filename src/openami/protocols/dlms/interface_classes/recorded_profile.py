@@ -1,8 +1,9 @@
 """Profile generic, class 7 version 1, of whatever objects a client names (IEC 62056-6-2 clause 4.3.6).
 
 `ProfileGeneric` shows rows that the metering core captured; this one captures rows itself: at every multiple
-of its capture period (UTC) that the timeline comes to, and by its method. Rows are kept encoded. Rule of this
-file: rows are of one list of capture objects; another list, period or size begins with an empty buffer.
+of its capture period (UTC; local midnight where that is a day) that the timeline comes to, and by its method.
+Rows are kept encoded. Rule of this file: rows are of one list of capture objects; another list, period or
+size begins with an empty buffer.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import ClassVar
 
 from openami.protocols.dlms.axdr import NULL, Data, Tag, array, decode, encode, structure
 from openami.protocols.dlms.date_time import UNSPECIFIED, CosemDateTime
 from openami.protocols.dlms.descriptors import BY_ENTRY, BY_RANGE, CaptureObject, Selector
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, type_unmatched
+from openami.protocols.dlms.interface_classes.local_time import instant_of_local, local_days
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -45,6 +47,7 @@ from openami.quantities.obis import ObisCode
 
 _CLOCK_CLASS = 8
 _LIFO = 2
+_DAY_S = 86_400
 _MOST_COLUMNS = 32
 _MOST_ROWS = 20_000
 _NOTHING = Whole(Tag.INTEGER, 0, 0)
@@ -157,6 +160,10 @@ class RecordedProfile(StoredObject):
         if not period or not items(self.current(3)):
             return None
         held = until - timedelta(seconds=period * number(self.current(8)))
+        if period == _DAY_S:
+            days = local_days(max(after, held), until, self._zone)
+            midnights = (instant_of_local(day, time(), self._zone) for day in days)
+            return next((at for at in midnights if after < at <= until), None)
         ended = (int(max(after, held).timestamp()) // period + 1) * period
         return datetime.fromtimestamp(ended, UTC) if ended <= until.timestamp() else None
 
