@@ -135,6 +135,7 @@ class AssociationPolicy:
     administers: Administration = Administration.NONE
     security_setup: ObisCode | None = None
     users: tuple[tuple[int, str], ...] = ()
+    pre_established: bool = False
     key_sources: frozenset[KeySource] = frozenset()
     signing: Signing = Signing.REFUSED
     protected_release: bool = False
