@@ -403,6 +403,22 @@ async def test_first_contact_goes_on_from_the_counter_that_the_meter_shows() -> 
             assert counters.load(send_counter_name(access.title, access.keys)) > shown >= 3 * number
 
 
+async def test_counter_begins_not_below_its_floor() -> None:
+    fleet, devices = device_of(keyed())
+    (spec,) = fleet.spec.meters
+    async with served_stream(lambda: ServerSession(devices)) as port:
+        counters = MemoryCounters()
+        access = secured(spec, counters=counters)
+        async with Meter("127.0.0.1", port, server=16, security=access, counter_floor=70_000) as meter:
+            shown = (await meter.read(FRAME_COUNTER, class_id=1)).raw
+        assert isinstance(shown, int)
+        assert 70_000 < shown < 70_100
+        async with Meter("127.0.0.1", port, server=16, security=access, counter_floor=5) as meter:
+            again = (await meter.read(FRAME_COUNTER, class_id=1)).raw
+        assert isinstance(again, int)
+        assert again > shown
+
+
 async def test_counter_that_fell_behind_is_recovered_without_a_word_from_the_meter() -> None:
     fleet, devices = device_of(keyed())
     (spec,) = fleet.spec.meters

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
@@ -24,7 +24,7 @@ from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Pr
 from openami.protocols.dlms.vendor_quirks import quirks_named
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, RegistryError, SecurityError
-from openami.security.counters import CounterStore, MemoryCounters
+from openami.security.counters import CounterStore, MemoryCounters, earliest_counter
 from openami.security.keyring import Keyring, MeterCredentials
 from openami.security.meter_keys import MeterKeys, system_title
 from openami.security.secret import Secret
@@ -95,6 +95,10 @@ class MeterOptions:
     window: Annotated[
         int, typer.Option(help="Blocks at once by general-block-transfer; 0: not used.", min=0, max=63)
     ] = 0
+    counter: Annotated[
+        int | None,
+        typer.Option(help="Invocation counter to begin with at least; the meter is asked without.", min=0),
+    ] = None
     timeout: Annotated[float, typer.Option(help="Seconds for each answer.", min=0.01)] = 5.0
     repeats: Annotated[int, typer.Option(help="How often to ask again.", min=0, max=20)] = 1
     trace: Annotated[bool, typer.Option("--trace", help="Show the frames on stderr.")] = False
@@ -161,6 +165,7 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
             settings=LinkSettings(options.timeout, options.timeout, options.repeats),
             max_pdu=options.max_pdu,
             window=options.window,
+            counter_floor=_counter_floor(options),
             quirks=quirks_named(options.quirk),
             on_frame=_show_frame if options.trace else None,
         )
@@ -169,6 +174,13 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
 def zone(options: MeterOptions) -> tzinfo | None:
     """Zone of the meter; None where it is not given."""
     return None if options.zone is None else zone_of(options.zone)
+
+
+def _counter_floor(options: MeterOptions) -> int:
+    """The head-end of a workspace never goes back behind the time, other clients as they are told."""
+    if options.counter is not None:
+        return options.counter
+    return 0 if options.keyring is None else earliest_counter(datetime.now(UTC))
 
 
 def keys_of(guek: str | None, gak: str | None, suite_number: int = 0) -> MeterKeys | None:

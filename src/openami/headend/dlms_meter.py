@@ -74,7 +74,7 @@ class Meter:
     Parameters
     ----------
     host, port, server, client, password, security, transport, physical, settings, max_pdu, hdlc, window,
-    on_frame:
+    counter_floor, on_frame:
         How to get to it, see `meter_connection.MeterAccess`.
     zone:
         Where the meter stands; None where its times carry their deviation.
@@ -100,6 +100,7 @@ class Meter:
         max_pdu: int = MAX_PDU,
         hdlc: HdlcParameters | None = None,
         window: int = 0,
+        counter_floor: int = 0,
         quirks: VendorQuirks = STANDARD,
         objects: ObjectList | None = None,
         on_frame: Callable[[RecordedFrame], None] | None = None,
@@ -117,6 +118,7 @@ class Meter:
             max_pdu,
             hdlc or HdlcParameters.of(2030, 7),
             window,
+            counter_floor,
             on_frame,
         )
         self._connection = MeterConnection(self._access)

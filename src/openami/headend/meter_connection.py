@@ -99,6 +99,8 @@ class MeterAccess:
     window:
         Blocks of a long answer taken at once, where the meter has general-block-transfer, 1 .. 63; 0 for one
         block of the service at a time.
+    counter_floor:
+        Where our invocation counter begins at least (`openami.security.counters.earliest_counter`).
     on_frame:
         Told every frame of both directions, as it is on the wire, the password masked.
     """
@@ -115,6 +117,7 @@ class MeterAccess:
     max_pdu: int = MAX_PDU
     hdlc: HdlcParameters = HdlcParameters.of(2030, 7)  # noqa: RUF009 - a value
     window: int = 0
+    counter_floor: int = 0
     on_frame: Callable[[RecordedFrame], None] | None = None
 
     @property
@@ -169,6 +172,7 @@ class MeterConnection:
         first_contact = self._counter() == 0
         if first_contact:
             await self._recover_counter()
+        self._raise_counter()
         try:
             await self._negotiate()
         except (AssociationError, ServiceRefusedError, LinkError):
@@ -304,6 +308,12 @@ class MeterConnection:
         if security is None or security.keys is None:
             return None
         return security.counters.load(send_counter_name(security.title, security.keys))
+
+    def _raise_counter(self) -> None:
+        """Begin not below the floor."""
+        security, floor = self.access.security, self.access.counter_floor
+        if security is not None and security.keys is not None and floor:
+            security.counters.reserve(send_counter_name(security.title, security.keys), 0, floor)
 
     async def _recover_counter(self) -> bool:
         """Go on from the counter that the meter shows everybody; False where that brings nothing."""
