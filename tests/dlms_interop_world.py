@@ -19,16 +19,22 @@ from openami.meter.cosem_objects import meter_device
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import household_fleet
 from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import decode_plain
+from openami.protocols.dlms.axdr import Data, Tag, array, decode_plain, structure
 from openami.protocols.dlms.hdlc_parameters import HdlcParameters
 from openami.protocols.dlms.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.interface_classes.data import DataObject
+from openami.protocols.dlms.interface_classes.image_transfer import ImageMemory, ImageTransfer, VerifiedImage
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
+from openami.protocols.dlms.interface_classes.script_table import ScriptTable
+from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup
 from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server import ServerSession
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.obis import ObisCode
 from openami.security.meter_keys import MeterKeys
+from openami.security.signature import new_private_key, sign, verify
+from openami.security.suites import suite
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -40,6 +46,11 @@ TITLE = b"PEER0001"
 
 PLAIN, LOW = 17, 32
 PUBLIC = 16
+NOTE = ObisCode(0, 0, 96, 13, 0)
+RELAY = ObisCode(0, 0, 96, 3, 10)
+SCRIPTS = ObisCode(0, 0, 10, 0, 106)
+IMAGE = ObisCode(0, 0, 44, 0, 0)
+SECURITY_SETUP = ObisCode(0, 0, 43, 0, 0)
 HIGH = {
     Protection.NONE: 1,
     Protection.AUTHENTICATED: 2,
@@ -116,8 +127,54 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def software_meter() -> InteropMeter:
-    """A meter that has measured for two days."""
+class SignedFirmware:
+    """Who made the images, and what the meter runs: they end with an ECDSA signature over the rest."""
+
+    def __init__(self) -> None:
+        self._maker = new_private_key(suite(1))
+        self.active: bytes | None = None
+
+    def image(self, body: bytes) -> bytes:
+        """A signed image."""
+        return body + sign(suite(1), self._maker, body)
+
+    def verify(self, identifier: bytes, image: bytes) -> VerifiedImage:
+        """As `image_transfer.Firmware`."""
+        body, signature = image[:-64], image[-64:]
+        verify(suite(1), self._maker.public_key(), body, signature)
+        return VerifiedImage(identifier, signature)
+
+    def activate(self, identifier: bytes, image: bytes) -> None:
+        """As `image_transfer.Firmware`."""
+        self.active = image
+
+
+def controls(meter: LogicalDevice, firmware: SignedFirmware) -> list[InterfaceObject]:
+    """What a foreign client may change beside the meter's own objects."""
+    security = meter.security
+    assert security is not None
+    kept = {"note": Data(Tag.OCTET_STRING, b"nothing yet")}
+
+    def scripted(number: int, method: int) -> Data:
+        action = structure(
+            Data(Tag.ENUM, 2),
+            Data(Tag.LONG_UNSIGNED, 70),
+            Data(Tag.OCTET_STRING, RELAY.to_bytes()),
+            Data(Tag.INTEGER, method),
+            Data(Tag.INTEGER, 0),
+        )
+        return structure(Data(Tag.LONG_UNSIGNED, number), array([action]))
+
+    return [
+        DataObject(NOTE, lambda: kept["note"], lambda value: kept.update(note=value)),
+        ScriptTable(SCRIPTS, meter.find, preset={2: array([scripted(1, 1), scripted(2, 2)])}),
+        ImageTransfer(IMAGE, ImageMemory(), firmware, preset={5: Data(Tag.BOOLEAN, True)}),
+        SecuritySetup(SECURITY_SETUP, security, HIGH[AUTHENTICATED_ENCRYPTION], TITLE),
+    ]
+
+
+def software_meter(firmware: SignedFirmware | None = None) -> InteropMeter:
+    """A meter that has measured for two days; with ``firmware`` it also has what can be changed."""
     clock = SimulatedClock(START)
     spec = household_fleet(1, seed=1, start=START)
     fleet = Fleet(spec, clock)
@@ -132,7 +189,8 @@ def software_meter() -> InteropMeter:
         AssociationPolicy(client, Mechanism.HIGH_GMAC, protection=protection)
         for protection, client in HIGH.items()
     ]
-    return InteropMeter(fleet, clock, LogicalDevice(iter(own), policies, own.security))
+    more = [] if firmware is None else controls(own, firmware)
+    return InteropMeter(fleet, clock, LogicalDevice([*own, *more], policies, own.security))
 
 
 @contextlib.asynccontextmanager
