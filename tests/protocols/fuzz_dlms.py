@@ -45,6 +45,7 @@ from openami.protocols.dlms.ciphering import Cipher
 from openami.protocols.dlms.client import Association
 from openami.protocols.dlms.client_security import ClientSecurity
 from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.decode_layers import decode_layers
 from openami.protocols.dlms.descriptors import Attribute
 from openami.protocols.dlms.general_ciphering import AgreementKeys, KeySource
 from openami.protocols.dlms.general_signing import Signer
@@ -56,6 +57,7 @@ from openami.protocols.dlms.logical_device import LogicalDevice
 from openami.protocols.dlms.mbus_frame import MBusDecoder, segmented
 from openami.protocols.dlms.message_protection import Accepted, Manner, MessageProtection, Signing
 from openami.protocols.dlms.mode_e import Identification, ModeEClient, ModeEServer, SignOnState
+from openami.protocols.dlms.p1_telegram import P1Decoder
 from openami.protocols.dlms.profile_buffer import ProfileDecoder
 from openami.protocols.dlms.push_framing import PushReader, pushes_of
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
@@ -142,6 +144,9 @@ STAMPS = [octets[-12:] for octets in SEEDS if octets[-12:-10] in (b"\x07\xe5", b
     bytes.fromhex("07ea0219ff173b3b63800000"),
     bytes.fromhex("fffffefdffffffffff8000ff"),
 ]
+TELEGRAM = (
+    b"/ISk5\\2MT382-1000\r\n\r\n1-0:1.8.1(000004.426*kWh)\r\n0-1:24.2.1(170102161005W)(0.107*m3)\r\n!\r\n"
+)
 _INTERESTING = bytes((0x00, 0x01, 0x02, 0x09, 0x13, 0x7E, 0x7F, 0x80, 0x81, 0x82, 0x84, 0xA0, 0xFE, 0xFF))
 _LINE = HdlcAddress(LOW), HdlcAddress(DEVICE)
 
@@ -287,6 +292,12 @@ def _streams(*decoders: Callable[[], Any]) -> Target:
 
 def _datagrams() -> Target:
     return lambda octets: any(not isinstance(event, RemoteProtocolError) for event in pushes_of(octets))
+
+
+def _explanations() -> Target:
+    """The explanation of a dump: a tree for anything."""
+
+    return lambda octets: not list(decode_layers(octets).faults())
 
 
 def _sign_on() -> Target:
@@ -626,9 +637,9 @@ def _pushes() -> list[bytes]:
 
 
 TARGETS: dict[str, tuple[int, Callable[[], Sequence[bytes]], Callable[[], Target]]] = {
-    "apdu": (16, lambda: SEEDS, lambda: decode_whole),
+    "apdu": (14, lambda: SEEDS, lambda: decode_whole),
     "acse": (8, lambda: [*SEEDS[:4], SEEDS[0][-16:], SEEDS[1][-14:]], _associations),
-    "axdr": (15, lambda: VALUES, _values),
+    "axdr": (13, lambda: VALUES, _values),
     "date-time": (3, lambda: STAMPS, _date_times),
     "hdlc": (8, lambda: _frames(SEEDS), lambda: _streams(HdlcDecoder)),
     "wrapper": (4, lambda: _wrapped(SEEDS), lambda: _streams(WrapperDecoder)),
@@ -636,6 +647,8 @@ TARGETS: dict[str, tuple[int, Callable[[], Sequence[bytes]], Callable[[], Target
     "push": (6, _pushes, lambda: _streams(PushReader)),
     "datagram": (2, _pushes, _datagrams),
     "mode-e": (2, _lines, _sign_on),
+    "p1": (2, lambda: [TELEGRAM, TELEGRAM * 2], lambda: _streams(P1Decoder)),
+    "layers": (2, lambda: [*SEEDS, *_pushes(), *_frames(SEEDS)], _explanations),
     "ciphered": (5, _ciphered_seeds, _ciphered),
     "general": (1, _general_seeds, _general),
     "server-blocks": (3, _block_seeds, _block_requests),
