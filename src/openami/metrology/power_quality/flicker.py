@@ -20,6 +20,16 @@ import numpy.typing as npt
 from numba import njit
 
 from openami.metrology.power_quality.flicker_filters import SMOOTHING_S, decimator, weighting_bank
+from openami.metrology.windows.lanes import (
+    DOUBLES,
+    LANES,
+    load,
+    load_doubles,
+    splat,
+    splat_double,
+    store_doubles,
+    total,
+)
 from openami.quantities.errors import MeteringError
 
 F32 = npt.NDArray[np.float32]
@@ -44,8 +54,6 @@ _DEAD: Final = 0.05
 """Below this part of the reference a phase is interrupted, and block 1 keeps its reference."""
 _RETURN: Final = 4.0
 """No swell multiplies a voltage like this: the phase was dead, and the meter starts anew on it."""
-_VECTOR: Final = 16
-"""Single-precision numbers of the widest vector register."""
 _BLOCK: Final = 4096
 """Samples squared at a time; they stay in the nearest cache."""
 _LARGEST: Final = 1e15
@@ -70,12 +78,12 @@ class _Memory(NamedTuple):
     waiting: F32
     """(phases, taps + factor) squares that a coming output still needs."""
     recent: F64
-    """(phases, k) the last decimated squares, newest first."""
+    """(phases, k - 1) the last decimated squares, newest last."""
     gain: F64
     """(phases, 4) rms reference of block 1 in the unit of the samples; outputs since the phase began, from
     the first whole half cycle; last input and output of block 4's sliding mean."""
     bank: F64
-    """(phases, 2, poles) real and imaginary parts of block 3."""
+    """(phases, 2, `DOUBLES`) real and imaginary parts of block 3."""
 
     def copy(self) -> _Memory:
         return _Memory(self.waiting.copy(), self.recent.copy(), self.gain.copy(), self.bank.copy())
@@ -85,13 +93,14 @@ class _Design(NamedTuple):
     """Constants of a meter as the kernel takes them."""
 
     taps: F32
-    """The decimator, then zeros up to a whole number of vector registers."""
+    """The decimator, then zeros up to a whole number of `LANES`."""
     centre: int
     """Delay of the decimator in samples."""
     half_cycle: F64
-    """(k,) weights of the last decimated squares in the half-cycle mean square; the last is a fraction."""
+    """(k,) weights of the last decimated squares in the half-cycle mean square; that of the oldest, which
+    stands first, is a fraction."""
     bank: F64
-    """(4, poles): pole (real, imaginary) and residue (real, imaginary)."""
+    """(4, `DOUBLES`): pole (real, imaginary) and residue (real, imaginary); zeros behind the seven poles."""
     adaptation: float
     smoothing: float
     square_gain: float
@@ -149,16 +158,18 @@ class FlickerMeter:
         output_hz = rate_hz / factor
         bank = weighting_bank(lamp_v, nominal_hz, output_hz)
         taps = decimator(rate_hz, factor, nominal_hz)
-        padded = np.zeros(-(-taps.size // _VECTOR) * _VECTOR, np.float32)
+        padded = np.zeros(-(-taps.size // LANES) * LANES, np.float32)
         padded[: taps.size] = taps
         length = output_hz / (2 * nominal_hz)
         weights = np.minimum(1.0, length - np.arange(ceil(length))) / length
-        parts = np.stack((bank.poles.real, bank.poles.imag, 2 * bank.residues.real, 2 * bank.residues.imag))
+        parts = np.zeros((4, DOUBLES))
+        parts[:2, : bank.poles.size] = bank.poles.real, bank.poles.imag
+        parts[2:, : bank.poles.size] = 2 * bank.residues.real, 2 * bank.residues.imag
         self._design = _Design(
             taps=padded,
             centre=taps.size // 2,
-            half_cycle=weights,
-            bank=np.ascontiguousarray(parts),
+            half_cycle=weights[::-1].copy(),
+            bank=parts,
             adaptation=1 - exp(-1 / (output_hz * ADAPTATION_S)),
             smoothing=1 - exp(-1 / (output_hz * SMOOTHING_S)),
             square_gain=bank.square_gain,
@@ -167,9 +178,9 @@ class FlickerMeter:
         )
         self._memory = _Memory(
             waiting=np.zeros((phases, padded.size + factor), np.float32),
-            recent=np.zeros((phases, weights.size)),
+            recent=np.zeros((phases, weights.size - 1)),
             gain=np.tile([0.0, 1.0 - weights.size, 0.0, 0.0], (phases, 1)),
-            bank=np.zeros((phases, 2, bank.poles.size)),
+            bank=np.zeros((phases, 2, DOUBLES)),
         )
         self._rate_hz = float(rate_hz)
         self._factor = factor
@@ -248,113 +259,122 @@ def _advance(
     u: F64 | I32, held: int, factor: int, design: _Design, memory: _Memory, pinst: F64, settled: Mask
 ) -> bool:  # pragma: no cover - compiled
     """Run blocks 1 to 4 over new samples; false when one of them is no finite number of volts."""
-    squares = np.empty(pinst.shape[1])
+    before = memory.recent.shape[1]
+    squares = np.empty(before + pinst.shape[1])
+    rms = np.empty(pinst.shape[1])
     for phase in range(u.shape[0]):
-        if not _demodulate(u[phase], held, factor, design.taps, memory.waiting[phase], squares):
+        squares[:before] = memory.recent[phase]
+        new = squares[before:]
+        if not _demodulate(u[phase], held, factor, design.taps, memory.waiting[phase], new):
             return False
-        _sense(
-            squares,
-            design,
-            memory.recent[phase],
-            memory.gain[phase],
-            memory.bank[phase],
-            pinst[phase],
-            settled[phase],
-        )
+        _half_cycle_rms(squares, design.half_cycle, rms)
+        _sense(new, rms, design, memory.gain[phase], memory.bank[phase], pinst[phase], settled[phase])
+        memory.recent[phase] = squares[pinst.shape[1] :]
     return True
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True)
 def _demodulate(
     u: F64 | I32, held: int, factor: int, taps: F32, waiting: F32, decimated: F64
 ) -> bool:  # pragma: no cover - compiled
-    """Block 2: square one phase and decimate; false when a sample is no finite number of volts.
-
-    Only the order within a sum of products may change under the flags given, and it is the same for every
-    output wherever the stream is cut.
-    """
+    """Block 2: square one phase and decimate; false when a sample is no finite number of volts."""
     scratch = np.zeros(waiting.size + _BLOCK, np.float32)
     scratch[:held] = waiting[:held]
     output = 0
     for begin in range(0, u.size, _BLOCK):
         new = u[begin : begin + _BLOCK]
-        squares = scratch[held : held + new.size]
-        total = np.float32(0.0)
-        for index in range(new.size):
-            value = np.float32(new[index])
-            square = value * value
-            squares[index] = square
-            total += square
-        if not total < _LARGEST * _LARGEST:
+        if not _square(new, scratch[held : held + new.size]):
             return False
         held += new.size
-        start = 0
-        while output < decimated.size and start + taps.size <= held:
-            window = scratch[start : start + taps.size]
-            mean = np.float32(0.0)
-            for index in range(taps.size):
-                mean += taps[index] * window[index]
-            decimated[output] = mean
-            output += 1
-            start += factor
-        held -= start
+        ready = max(0, min(decimated.size - output, (held - taps.size) // factor + 1))
+        _decimate(scratch, factor, taps, decimated[output : output + ready])
+        output += ready
+        held -= ready * factor
         for index in range(held):
-            scratch[index] = scratch[start + index]
+            scratch[index] = scratch[ready * factor + index]
     waiting[:held] = scratch[:held]
     return True
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True, fastmath={"reassoc"})  # the sum is compared with a bound that no sample is near
+def _square(new: F64 | I32, squares: F32) -> bool:  # pragma: no cover - compiled
+    """Squares of samples; false when one of them is no finite number of volts."""
+    together = np.float32(0.0)
+    for index in range(new.size):
+        value = np.float32(new[index])
+        square = value * value
+        squares[index] = square
+        together += square
+    return bool(together < _LARGEST * _LARGEST)
+
+
+@njit(cache=True, nogil=True)
+def _decimate(squares: F32, factor: int, taps: F32, decimated: F64) -> None:  # pragma: no cover - compiled
+    """Inner products of the decimator with the squares from every ``factor``-th on."""
+    for output in range(decimated.size):
+        mean = splat(np.float32(0.0))
+        for tap in range(0, taps.size, LANES):
+            mean = mean + load(taps, tap) * load(squares, output * factor + tap)
+        decimated[output] = total(mean)
+
+
+@njit(cache=True, nogil=True)
+def _half_cycle_rms(squares: F64, weights: F64, rms: F64) -> None:  # pragma: no cover - compiled
+    """Rms over the half cycle up to each of the last ``rms.size`` squares."""
+    rms[:] = 0.0
+    for index in range(weights.size):
+        weight = weights[index]
+        shifted = squares[index : index + rms.size]
+        for output in range(rms.size):
+            rms[output] += weight * shifted[output]
+    for output in range(rms.size):
+        rms[output] = np.sqrt(max(rms[output], 0.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _share(count: float, least: float) -> float:  # pragma: no cover - compiled
+    """What a new value counts in a mean: one of ``count`` as long as that is more than ``least``."""
+    return 1.0 / count if count * least < 1.0 else least
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sense(
-    squares: F64,
-    design: _Design,
-    recent: F64,
-    gain: F64,
-    bank: F64,
-    pinst: F64,
-    settled: Mask,
+    squares: F64, rms: F64, design: _Design, gain: F64, bank: F64, pinst: F64, settled: Mask
 ) -> None:  # pragma: no cover - compiled
-    """Blocks 1, 3 and 4 over the decimated squares of one phase; the state stands in the three arrays."""
-    half_cycle = design.half_cycle.copy()
-    poles = design.bank.copy()
-    state = bank.copy()
-    last = recent.copy()
+    """Blocks 1, 3 and 4 over the decimated squares of one phase; ``gain`` and ``bank`` are its state."""
+    zero = splat_double(0.0)
+    pole_real, pole_imaginary = load_doubles(design.bank, 0), load_doubles(design.bank, DOUBLES)
+    residue_real, residue_imaginary = (
+        load_doubles(design.bank, 2 * DOUBLES),
+        load_doubles(design.bank, 3 * DOUBLES),
+    )
+    real, imaginary = load_doubles(bank, 0), load_doubles(bank, DOUBLES)
     reference, age, squared, smooth = gain[0], gain[1], gain[2], gain[3]
     for output in range(squares.size):
-        square = squares[output]
-        mean_square = square * half_cycle[0]
-        for index in range(last.size - 1, 0, -1):
-            last[index] = last[index - 1]
-            mean_square += last[index] * half_cycle[index]
-        last[0] = square
         age += 1.0
         change = 0.0
         if age >= 1.0:
-            rms = np.sqrt(max(mean_square, 0.0))
-            if age == 1.0 or rms > _RETURN * reference:
+            if age == 1.0 or rms[output] > _RETURN * reference:
                 age = 1.0
                 smooth = 0.0
-                state[:] = 0.0
-                reference = rms
-            elif rms >= _DEAD * reference:
-                reference += (rms - reference) * max(1.0 / age, design.adaptation)
+                real, imaginary = zero, zero
+                reference = rms[output]
+            elif rms[output] >= _DEAD * reference:
+                reference += (rms[output] - reference) * _share(age, design.adaptation)
             if reference > 0.0:
-                change = square / (reference * reference) - 1.0
-        sensation = 0.0
-        for pole in range(state.shape[1]):
-            real = poles[0, pole] * state[0, pole] - poles[1, pole] * state[1, pole] + change
-            imaginary = poles[0, pole] * state[1, pole] + poles[1, pole] * state[0, pole]
-            state[0, pole] = real
-            state[1, pole] = imaginary
-            sensation += poles[2, pole] * real - poles[3, pole] * imaginary
+                change = squares[output] / (reference * reference) - 1.0
+        turned = pole_real * imaginary + pole_imaginary * real
+        real = splat_double(change) + pole_real * real - pole_imaginary * imaginary
+        imaginary = turned
+        sensation = total(residue_real * real - residue_imaginary * imaginary)
         before = squared
         squared = sensation * sensation * design.square_gain
         averaged = age - design.smoothing_starts
         if averaged > 0.0:
             # The mean of two inputs is where the one-pole filter has no lead of half a step.
-            smooth += (0.5 * (before + squared) - smooth) * max(1.0 / averaged, design.smoothing)
+            smooth += (0.5 * (before + squared) - smooth) * _share(averaged, design.smoothing)
         pinst[output] = smooth
         settled[output] = age >= design.settles
-    recent[:] = last
-    bank[:] = state
+    store_doubles(bank, 0, real)
+    store_doubles(bank, DOUBLES, imaginary)
     gain[0], gain[1], gain[2], gain[3] = reference, age, squared, smooth

@@ -20,6 +20,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from openami.metrology.windows.lane_spectra import aligned
+from openami.metrology.windows.lanes import (
+    DOUBLES,
+    LANES,
+    first_of,
+    load,
+    load_doubles,
+    load_samples,
+    splat,
+    splat_double,
+    total,
+)
 from openami.quantities.errors import MeteringError
 
 F64 = npt.NDArray[np.float64]
@@ -32,11 +44,13 @@ LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
 # What a channel carries: the tracked period and the one its table was made for; the last two crossings
 # (position, direction, held) and the positions of two more; the fundamental's amplitude; calm half cycles in
 # a row; half cycles since the period was learnt; crossings found; whether ever locked; sums of squares of the
-# whole samples between the last two crossings. And what it was given: the amplitude below which it is held,
-# the shortest and longest period, V and A per count.
+# whole samples between the last two crossings; the crossing that was just found (whether, position,
+# direction, held, the amplitude there, position where it was expected). And what it was given: the amplitude
+# below which it is held, the shortest and longest period, V and A per count.
 (_PERIOD, _TABLE_PERIOD, _LAST, _LAST_SIGN, _LAST_HELD, _OLDER, _OLDER_SIGN, _OLDER_HELD, _THIRD, _FOURTH,
- _AMPLITUDE, _CALM, _RESTLESS, _FOUND, _LOCKED, _U_SEGMENT, _I_SEGMENT, _HOLD, _SHORTEST, _LONGEST, _U_SCALE,
- _I_SCALE, _STATE) = range(23)  # fmt: skip
+ _AMPLITUDE, _CALM, _RESTLESS, _FOUND, _LOCKED, _U_SEGMENT, _I_SEGMENT, _NEW_FOUND, _NEW, _NEW_SIGN,
+ _NEW_HELD, _NEW_AMPLITUDE, _EXPECTED, _HOLD, _SHORTEST, _LONGEST, _U_SCALE, _I_SCALE, _STATE,
+) = range(29)  # fmt: skip
 
 # What is written of a half cycle.
 _START, _LENGTH, _U_V, _I_A, _COLUMNS = range(5)
@@ -143,8 +157,8 @@ class HalfCycleStream:
         phases = self._u_scale.size
         longest = rate_hz / LOWEST_HZ
         self._reach = int(np.ceil(4 * longest)) + 8
-        width = 2 * (int(longest / 2) + 2) + 1
-        self._tables = np.zeros((phases, 2, width), np.float32)
+        width = -(-(2 * (int(longest / 2) + 2) + 1) // LANES) * LANES  # zeros behind: whole values are read
+        self._tables = aligned(phases * 2 * width).reshape(phases, 2, width)
         self._state = np.zeros((phases, _STATE))
         self._state[:, _PERIOD] = rate_hz / nominal_hz
         self._state[:, _LAST] = first_sample + 0.75 * longest + 2.0 - 0.5 * rate_hz / nominal_hz
@@ -157,6 +171,7 @@ class HalfCycleStream:
         self._position = first_sample
         self._u_carry: Samples | None = None
         self._i_carry: Samples | None = None
+        self._currents = False
 
     @property
     def position(self) -> int:
@@ -186,14 +201,15 @@ class HalfCycleStream:
             raise MeteringError(
                 f"samples of type {u.dtype}", expected="int32 or float64, voltages and currents"
             )
-        currents = i if i is not None else u[:0]
+        currents = i if i is not None else u  # the work for none would be as much
         if self._u_carry is None or self._i_carry is None:
             self._u_carry, self._i_carry = u[:, :0], currents[:, :0]
-        elif self._u_carry.dtype != u.dtype or self._i_carry.shape[0] != currents.shape[0]:
+            self._currents = i is not None
+        elif self._u_carry.dtype != u.dtype or self._currents != (i is not None):
             raise MeteringError(
                 "samples of another type, or currents that come or go",
                 where=f"sample {self._position}",
-                expected=f"{self._u_carry.dtype}, {self._i_carry.shape[0]} currents",
+                expected=f"{self._u_carry.dtype}, {phases if self._currents else 0} currents",
             )
         u, currents = np.ascontiguousarray(u), np.ascontiguousarray(currents)
         count = u.shape[1]
@@ -205,9 +221,10 @@ class HalfCycleStream:
         marks = np.empty((phases, _MARKS, columns.shape[2]), np.bool_)
         counts = np.zeros(phases, np.int64)
         first = self._position - kept
-        _track(joined_u, joined_i, first, self._state, self._tables, columns, marks, counts)
+        found = self._state, self._tables, columns, marks, counts
+        _track(joined_u.ravel(), joined_i.ravel(), kept + head, first, *found)
         if head < count:
-            _track(u, currents, self._position, self._state, self._tables, columns, marks, counts)
+            _track(u.ravel(), currents.ravel(), count, self._position, *found)
             joined_u, joined_i = u, currents
         self._u_carry = joined_u[:, -self._reach :].copy()
         self._i_carry = joined_i[:, -self._reach :].copy()
@@ -225,17 +242,19 @@ class HalfCycleStream:
         )
 
 
-@njit(cache=True, nogil=True)
-def _fill_table(table: npt.NDArray[np.float32], period: float) -> None:  # pragma: no cover - compiled
-    """Sine and cosine of one cycle about sample 0, weighted so that their sum is an integral over the period.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_table(
+    tables: npt.NDArray[np.float32], phase: int, period: float
+) -> None:  # pragma: no cover - compiled
+    """Sine and cosine of one cycle about its midst, weighted so that sums are integrals over the period.
 
     Inside, the weight is 1; at the ends it is that of the integral of the straight line between samples.
     """
     half = period / 2.0
     last = int(np.floor(half))
     share = half - last
-    middle = table.shape[1] // 2
-    table[:] = 0.0
+    middle = last + 1
+    tables[phase] = 0.0
     for offset in range(-last - 1, last + 2):
         distance = abs(offset)
         weight = 1.0
@@ -244,49 +263,67 @@ def _fill_table(table: npt.NDArray[np.float32], period: float) -> None:  # pragm
         elif distance == last + 1:
             weight = 0.5 * share * share
         angle = 2.0 * np.pi * offset / period
-        table[0, middle + offset] = weight * np.sin(angle)
-        table[1, middle + offset] = weight * np.cos(angle)
+        tables[phase, 0, middle + offset] = weight * np.sin(angle)
+        tables[phase, 1, middle + offset] = weight * np.cos(angle)
 
 
-# Below, arrays are handed on whole, with the phase as an index: a row as an array of its own would be counted
-# as a reference at every step, which takes longer than the step. Unsigned indices need no look at their sign.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _squares(x: Samples, phase: int, begin: int, end: int) -> float:  # pragma: no cover - compiled
-    """Sum of squares of samples ``begin`` to ``end`` (not included)."""
-    total = 0.0
-    for k in range(np.uint64(begin), np.uint64(max(begin, end))):
-        value = float(x[phase, k])
-        total += value * value
-    return total
+# Below, arrays are handed on whole, with an index: a row as an array of its own would be counted as a
+# reference at every step, which takes longer than the step. Samples are flat, one phase behind the other.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _squares(
+    u: Samples, i: Samples, at: int, count: int
+) -> tuple[float, float]:  # pragma: no cover - compiled
+    """Sums of squares of ``count`` samples from place ``at`` of both arrays on; reads up to seven more."""
+    u_total, i_total = splat_double(0.0), splat_double(0.0)
+    for k in range(0, count, DOUBLES):
+        x = first_of(load_doubles(u, at + k), count - k)
+        y = first_of(load_doubles(i, at + k), count - k)
+        u_total = u_total + x * x
+        i_total = i_total + y * y
+    return total(u_total), total(i_total)
 
 
-@njit(cache=True, nogil=True)
-def _mean_square(
-    x: Samples, phase: int, first: int, begin: float, period: float, inside: float, counted: int
-) -> float:  # pragma: no cover - compiled
-    """Mean square over [begin, begin + period), absolute; sample 0 of ``x`` is ``first``.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _correlation(
+    u: Samples, at: int, tables: npt.NDArray[np.float32], sine: int, cosine: int, blocks: int
+) -> tuple[float, float]:  # pragma: no cover - compiled
+    """Inner products of samples from place ``at`` on with two rows of the tables, by sixteens."""
+    in_phase, quadrature = splat(np.float32(0.0)), splat(np.float32(0.0))
+    for k in range(0, blocks * LANES, LANES):
+        values = load_samples(u, at + k)
+        in_phase = in_phase + values * load(tables, sine + k)
+        quadrature = quadrature + values * load(tables, cosine + k)
+    return np.float64(total(in_phase)), np.float64(total(quadrature))
 
-    ``inside`` is the sum from its first whole sample to the absolute sample ``counted``. The square runs
-    straight between samples at the two edges; they lie by design where it is near zero.
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean_squares(
+    u: Samples, i: Samples, row: int, begin: float, period: float, u_inside: float, i_inside: float,
+    counted: int,
+) -> tuple[float, float]:  # pragma: no cover - compiled  # fmt: skip
+    """Mean squares over [begin, begin + period), absolute; the absolute sample k lies in place ``row + k``.
+
+    What is ``inside`` are the sums from the first whole sample to the absolute sample ``counted``. The square
+    runs straight between samples at the two edges; they lie by design where that of the voltage is near zero.
     """
     end = begin + period
     low = int(np.ceil(begin))
     high = int(np.floor(end))
-    for k in range(counted, high + 1):  # one sample or none, but after a jump of phase
-        inside += float(x[phase, k - first]) ** 2
-    for k in range(high + 1, counted):
-        inside -= float(x[phase, k - first]) ** 2
-    before, at_low = float(x[phase, low - 1 - first]) ** 2, float(x[phase, low - first]) ** 2
-    at_high, after = float(x[phase, high - first]) ** 2, float(x[phase, high + 1 - first]) ** 2
-    head = low - begin
-    tail = end - high
-    total = inside - 0.5 * (at_low + at_high)
-    total += head * (at_low + 0.5 * head * (before - at_low))
-    total += tail * (at_high + 0.5 * tail * (after - at_high))
-    return max(total / period, 0.0)
+    if counted != high + 1:  # rarely, and by one sample, but after a jump of phase
+        sign = 1.0 if counted <= high else -1.0
+        for k in range(min(counted, high + 1), max(counted, high + 1)):
+            u_inside += sign * float(u[row + k]) ** 2
+            i_inside += sign * float(i[row + k]) ** 2
+    head, tail = low - begin, end - high
+    before, at_low = 0.5 * head * head, head - 0.5 * head * head - 0.5
+    after, at_high = 0.5 * tail * tail, tail - 0.5 * tail * tail - 0.5
+    for k, weight in ((low - 1, before), (low, at_low), (high, at_high), (high + 1, after)):
+        u_inside += weight * float(u[row + k]) ** 2
+        i_inside += weight * float(i[row + k]) ** 2
+    return max(u_inside / period, 0.0), max(i_inside / period, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _angle(y: float, x: float) -> float:  # pragma: no cover - compiled
     """arctan(y / x) for x > 0; of small angles, which a locked channel sees, by a series good to 1e-11."""
     slope = y / x
@@ -296,18 +333,17 @@ def _angle(y: float, x: float) -> float:  # pragma: no cover - compiled
     return slope * (1.0 - square * (1.0 / 3.0 - square * (0.2 - square * (1.0 / 7.0 - square / 9.0))))
 
 
-@njit(cache=True, nogil=True)
-def _learn_period(
-    state: F64, phase: int, crossing: float, expected: float, amplitude: float, held: bool
-) -> None:  # pragma: no cover - compiled
+@njit(cache=True, nogil=True, error_model="numpy")
+def _learn_period(state: F64, phase: int) -> None:  # pragma: no cover - compiled
     """Take the period from calm cycles; seek it anew where there was none yet or none for long."""
-    if held:
+    crossing, amplitude = state[phase, _NEW], state[phase, _NEW_AMPLITUDE]
+    if state[phase, _NEW_HELD] > 0.0:
         state[phase, _LOCKED] = 1.0
         state[phase, _CALM] = 0.0
         return
     period = state[phase, _PERIOD]
     calm = (
-        abs(crossing - expected) < _CALM_SHIFT * period
+        abs(crossing - state[phase, _EXPECTED]) < _CALM_SHIFT * period
         and abs(amplitude - state[phase, _AMPLITUDE]) < _CALM_CHANGE * amplitude
     )
     state[phase, _CALM] = state[phase, _CALM] + 1.0 if calm else 0.0
@@ -330,12 +366,11 @@ def _learn_period(
     state[phase, _PERIOD] = min(max(period, state[phase, _SHORTEST]), state[phase, _LONGEST])
 
 
-# Products may be summed in another order than written: correlations are needed to 1e-6 only, and the order is
-# the same wherever the stream is cut.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def _track(
     u: Samples,
     i: Samples,
+    size: int,
     first: int,
     state: F64,
     tables: npt.NDArray[np.float32],
@@ -345,43 +380,40 @@ def _track(
 ) -> None:  # pragma: no cover - compiled
     """Advance every phase as far as its samples reach; appends what was found to ``columns`` and ``marks``.
 
-    Step k finds crossing k, closes segment k - 1 (the whole samples from crossing k - 1 up to crossing k) and
-    finishes the window that began at crossing k - 2: two segments, more or less the few whole samples between
-    crossing k and the window's end, and the fractions of a sample at its edges.
+    ``u`` and ``i`` are flat, ``size`` samples a phase from the absolute sample ``first`` on. Step k finds
+    crossing k, closes segment k - 1 (the whole samples from crossing k - 1 up to crossing k) and finishes the
+    window that began at crossing k - 2: two segments, more or less the few whole samples between crossing k
+    and the window's end, and the fractions of a sample at its edges. The phases take their steps in turns,
+    each by itself, so that the processor works on the next one while it awaits the crossing of the last.
 
     A crossing is the nearest to where it is expected, of either direction (the phase may have jumped); it is
     sought with the cosine about the nearest sample, again about what was found when that lies further off.
     """
-    middle_of_table = tables.shape[2] // 2
-    currents = i.shape[0]
-    for phase in range(u.shape[0]):
-        written = counts[phase]
-        while True:
+    found = 1
+    while found > 0:
+        found = 0
+        for phase in range(counts.size):
+            row = phase * size - first
             period = state[phase, _PERIOD]
             if abs(period - state[phase, _TABLE_PERIOD]) > _TABLE_STEP:
-                _fill_table(tables[phase], period)
+                _fill_table(tables, phase, period)
                 state[phase, _TABLE_PERIOD] = period
             table_period = state[phase, _TABLE_PERIOD]
             reach = int(0.5 * table_period) + 1
-            last, older = state[phase, _LAST], state[phase, _OLDER]
-            expected = last + 0.5 * period
+            expected = state[phase, _LAST] + 0.5 * period
             low, high = expected - 0.25 * period, expected + 0.25 * period
-            if int(np.floor(high)) + reach + 3 >= first + u.shape[1]:
-                break
+            state[phase, _NEW_FOUND] = 0.0
+            if int(np.floor(high)) + reach + 3 + LANES >= first + size:
+                continue
+            sine = 2 * phase * tables.shape[2]
+            cosine = sine + tables.shape[2]
+            blocks = (2 * reach + LANES) // LANES
             middle = int(np.floor(expected + 0.5))
             crossing = expected
             amplitude = 0.0
             sign = -state[phase, _LAST_SIGN]
             for _ in range(3):
-                in_phase = np.float32(0.0)
-                quadrature = np.float32(0.0)
-                place = np.uint64(middle - first - reach)
-                entry = np.uint64(middle_of_table - reach)
-                for k in range(np.uint64(2 * reach + 1)):
-                    value = np.float32(u[phase, place + k])
-                    in_phase += value * tables[phase, 0, entry + k]
-                    quadrature += value * tables[phase, 1, entry + k]
-                x, y = float(in_phase), float(quadrature)
+                x, y = _correlation(u, row + middle - reach, tables, sine, cosine, blocks)
                 amplitude = 2.0 / table_period * np.sqrt(x * x + y * y)
                 if amplitude < state[phase, _HOLD]:
                     crossing = expected
@@ -389,39 +421,46 @@ def _track(
                     break
                 if sign * x < 0.0:
                     sign = -sign
-                crossing = middle - _angle(sign * y, sign * x) * table_period / (2.0 * np.pi)
+                crossing = middle - _angle(sign * y, sign * x) * (table_period * (0.5 / np.pi))
                 crossing = min(max(crossing, low), high)
                 if abs(crossing - middle) <= 0.0625 * table_period:
                     break
                 middle = int(np.floor(crossing + 0.5))
-            held = amplitude < state[phase, _HOLD]
-            begin = int(np.ceil(last))
-            end = int(np.ceil(crossing))
+            state[phase, _NEW], state[phase, _NEW_SIGN] = crossing, sign
+            state[phase, _NEW_HELD] = 1.0 if amplitude < state[phase, _HOLD] else 0.0
+            state[phase, _NEW_AMPLITUDE], state[phase, _EXPECTED] = amplitude, expected
+            state[phase, _NEW_FOUND] = 1.0
+            found += 1
+        for phase in range(counts.size):
+            if state[phase, _NEW_FOUND] == 0.0:
+                continue
+            row = phase * size - first
+            last, older, crossing = state[phase, _LAST], state[phase, _OLDER], state[phase, _NEW]
+            begin, end = int(np.ceil(last)), int(np.ceil(crossing))
             u_closed, i_closed = 0.0, 0.0
             if state[phase, _FOUND] >= 1:
-                u_closed = _squares(u, phase, begin - first, end - first)
-                if currents:
-                    i_closed = _squares(i, phase, begin - first, end - first)
+                u_closed, i_closed = _squares(u, i, row + begin, end - begin)
             if state[phase, _FOUND] >= 2 and state[phase, _LOCKED] > 0:
+                period = state[phase, _PERIOD]
+                u_square, i_square = _mean_squares(
+                    u, i, row, older, period, state[phase, _U_SEGMENT] + u_closed,
+                    state[phase, _I_SEGMENT] + i_closed, end,
+                )  # fmt: skip
+                written = counts[phase]
                 columns[phase, _START, written] = older
                 columns[phase, _LENGTH, written] = period
-                inside = state[phase, _U_SEGMENT] + u_closed
-                square = _mean_square(u, phase, first, older, period, inside, end)
-                columns[phase, _U_V, written] = np.sqrt(square) * state[phase, _U_SCALE]
-                if currents:
-                    inside = state[phase, _I_SEGMENT] + i_closed
-                    square = _mean_square(i, phase, first, older, period, inside, end)
-                    columns[phase, _I_A, written] = np.sqrt(square) * state[phase, _I_SCALE]
+                columns[phase, _U_V, written] = np.sqrt(u_square) * state[phase, _U_SCALE]
+                columns[phase, _I_A, written] = np.sqrt(i_square) * state[phase, _I_SCALE]
                 marks[phase, _RISING, written] = state[phase, _OLDER_SIGN] > 0.0
                 marks[phase, _IS_HELD, written] = state[phase, _OLDER_HELD] > 0.0
-                written += 1
-            _learn_period(state, phase, crossing, expected, amplitude, held)
+                counts[phase] = written + 1
+            _learn_period(state, phase)
             state[phase, _U_SEGMENT], state[phase, _I_SEGMENT] = u_closed, i_closed
             state[phase, _FOURTH], state[phase, _THIRD] = state[phase, _THIRD], older
             state[phase, _OLDER], state[phase, _LAST] = last, crossing
-            state[phase, _OLDER_SIGN], state[phase, _LAST_SIGN] = state[phase, _LAST_SIGN], sign
+            state[phase, _OLDER_SIGN] = state[phase, _LAST_SIGN]
             state[phase, _OLDER_HELD] = state[phase, _LAST_HELD]
-            state[phase, _LAST_HELD] = 1.0 if held else 0.0
-            state[phase, _AMPLITUDE] = amplitude
+            state[phase, _LAST_SIGN] = state[phase, _NEW_SIGN]
+            state[phase, _LAST_HELD] = state[phase, _NEW_HELD]
+            state[phase, _AMPLITUDE] = state[phase, _NEW_AMPLITUDE]
             state[phase, _FOUND] += 1.0
-        counts[phase] = written

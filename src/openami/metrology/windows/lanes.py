@@ -1,11 +1,13 @@
-"""Sixteen single-precision numbers as one value in compiled loops: the channels of two windows side by side.
+"""Sixteen single-precision numbers, or eight of double precision, as one value in compiled loops.
 
-Kernels over several channels do the same to each of them. `Lanes` is a vector type for numba that says so:
-the processor's vector instructions do all channels at once, whatever their width (LLVM splits what is too
-wide). A lane never sees another one, except in the three functions whose names say it.
+Kernels over several channels do the same to each of them: `Lanes` holds the channels of two windows side by
+side. Sums over short stretches of samples, of no round length, are `Doubles` or `Lanes` of neighbours, added
+up once. They are vector types for numba: the processor's vector instructions do all lanes at once, whatever
+their width (LLVM splits what is too wide). A lane never sees another one, except in the functions that say
+"crosses lanes".
 
 The rule never to be broken here: an operation on lanes gives each lane the same bits whatever the others
-hold.
+hold; sums across lanes have one order, the same on every machine.
 """
 
 from __future__ import annotations
@@ -31,20 +33,29 @@ LANES = 16
 CHANNELS = 8
 """Lanes of one window: up to three voltages, three currents and the neutral conductor's."""
 
+DOUBLES = 8
+"""Numbers in a value of double precision."""
+
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_WIDE = ir.VectorType(ir.DoubleType(), DOUBLES)
 _INDEX = ir.IntType(32)
 _FUSE = ("contract",)  # a product and a sum may be one instruction
 
 
 Value = Any
-"""Sixteen numbers, to a type checker: what the primitives take and give exists in compiled code only."""
+"""Lanes or doubles, to a type checker: what the primitives take and give exists in compiled code only."""
 
 
 class Lanes(types.Type):
     """Numba's type of sixteen float32."""
 
 
+class Doubles(types.Type):
+    """Numba's type of eight float64."""
+
+
 lanes: Any = cast(Any, Lanes)("Lanes(float32 x 16)")
+doubles: Any = cast(Any, Doubles)("Doubles(float64 x 8)")
 
 
 class _LanesModel(models.PrimitiveModel):
@@ -52,7 +63,13 @@ class _LanesModel(models.PrimitiveModel):
         cast(Any, super()).__init__(manager, kind, _VECTOR)
 
 
+class _DoublesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        cast(Any, super()).__init__(manager, kind, _WIDE)
+
+
 cast(Any, register_model)(Lanes)(_LanesModel)
+cast(Any, register_model)(Doubles)(_DoublesModel)
 
 
 def _primitive(function: Callable[..., Any]) -> Any:
@@ -94,6 +111,17 @@ def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @_primitive
+def store_doubles(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Eight neighbours of a flat float64 array set."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _place(context, builder, sig.args[0], args[0], args[1], _WIDE), align=8)
+        return context.get_dummy_value()
+
+    return types.none(array, index, doubles), code
+
+
+@_primitive
 def load_samples(typing_context: Any, array: Any, index: Any) -> Any:
     """Sixteen neighbours of a flat int32 or float64 array, rounded to float32 (24 bits are kept)."""
 
@@ -111,6 +139,19 @@ def load_samples(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 @_primitive
+def load_doubles(typing_context: Any, array: Any, index: Any) -> Any:
+    """Eight neighbours of a flat int32 or float64 array, exactly."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        element = context.get_data_type(sig.args[0].dtype)
+        place = _place(context, builder, sig.args[0], args[0], args[1], ir.VectorType(element, DOUBLES))
+        value = builder.load(place, align=4)
+        return builder.sitofp(value, _WIDE) if isinstance(element, ir.IntType) else value
+
+    return doubles(array, index), code
+
+
+@_primitive
 def splat(typing_context: Any, value: Any) -> Any:
     """A float32 on all lanes."""
 
@@ -119,6 +160,48 @@ def splat(typing_context: Any, value: Any) -> Any:
         return builder.shuffle_vector(one, one, _mask([0] * LANES))
 
     return lanes(types.float32), code
+
+
+@_primitive
+def splat_double(typing_context: Any, value: Any) -> Any:
+    """A float64 on all eight lanes."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        one = builder.insert_element(ir.Constant(_WIDE, ir.Undefined), args[0], ir.Constant(_INDEX, 0))
+        return builder.shuffle_vector(one, one, _mask([0] * DOUBLES))
+
+    return doubles(types.float64), code
+
+
+@_primitive
+def first_of(typing_context: Any, value: Any, count: Any) -> Any:
+    """The first ``count`` of eight lanes; zero on the others."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = ir.VectorType(args[1].type, DOUBLES)
+        one = builder.insert_element(ir.Constant(place, ir.Undefined), args[1], ir.Constant(_INDEX, 0))
+        limit = builder.shuffle_vector(one, one, _mask([0] * DOUBLES))
+        kept = builder.icmp_signed("<", ir.Constant(place, list(range(DOUBLES))), limit)
+        return builder.select(kept, args[0], ir.Constant(_WIDE, [0.0] * DOUBLES))
+
+    return doubles(doubles, types.int64), code
+
+
+@_primitive
+def total(typing_context: Any, value: Any) -> Any:
+    """Sum of all lanes, halves added to halves (crosses lanes): float32 or float64."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = args[0]
+        size = vector.type.count
+        while size > 1:
+            size //= 2
+            lower = builder.shuffle_vector(vector, vector, _mask(range(size)))
+            upper = builder.shuffle_vector(vector, vector, _mask(range(size, 2 * size)))
+            vector = builder.fadd(lower, upper)
+        return builder.extract_element(vector, ir.Constant(_INDEX, 0))
+
+    return (types.float64(doubles) if value is doubles else types.float32(lanes)), code
 
 
 @_primitive
@@ -185,13 +268,14 @@ def store_interleaved(typing_context: Any, array: Any, index: Any, values: Any) 
 
 def _arithmetic(operation: Callable[..., object], instruction: str) -> None:
     class Template(ConcreteTemplate):
-        cases = (lanes(lanes, lanes),)
+        cases = (lanes(lanes, lanes), doubles(doubles, doubles))
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args, flags=_FUSE)
 
     cast(Any, infer_global)(operation)(Template)
-    cast(Any, lower_builtin)(operation, lanes, lanes)(lower)
+    for kind in (lanes, doubles):
+        cast(Any, lower_builtin)(operation, kind, kind)(lower)
 
 
 _arithmetic(operator.add, "fadd")
