@@ -174,7 +174,8 @@ class Peer:
         found = []
         for text in self.arguments["pushed"]:
             apdu = DataNotification.from_bytes(bytes.fromhex(text))
-            found.append(repr(utils.parse_as_dlms_data(apdu.body)))
+            value = plain(utils.parse_as_dlms_data(apdu.body))
+            found.append({"stamp": apdu.date_time is not None, "value": value})
         return found
 
     def counter(self) -> object:

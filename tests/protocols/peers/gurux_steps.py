@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import Any
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
-from gurux_dlms.enums import Authentication, Conformance, InterfaceType, ObjectType, Security
+from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.GXDLMSTranslator import GXDLMSTranslator
 from gurux_dlms.objects import GXDLMSProfileGeneric
 from gurux_dlms.objects.enums import GlobalKeyType, SecuritySuite
@@ -272,27 +272,35 @@ class Peer:
     def image(self) -> object:
         """An image transferred in blocks of the meter's size, some sent in a second pass, verified."""
         item = self.named(ObjectType.IMAGE_TRANSFER, self.arguments.get("image", "0.0.44.0.0.255"))
-        octets = bytes(place * 31 % 251 for place in range(self.arguments["image_octets"]))
+        octets = bytes.fromhex(self.arguments["image_octets"])
         size = int(self.read(item, 2))
         self.read(item, 5)
-        self.requests(item.imageTransferInitiate(self.client, b"IMAGE-1", len(octets)))
-        requests, count = item.imageBlockTransfer(self.client, octets, [0])
-        if not isinstance(requests, list):
-            requests, count = count, requests
-        for place, request in enumerate(requests):
+        self.requests(item.imageTransferInitiate(self.client, "IMAGE-1", len(octets)))
+        blocks = [octets[start : start + size] for start in range(0, len(octets), size)]
+        # The library's own call makes all requests at once, so that none can be left out or sent again.
+        for place, block in enumerate(blocks):
             if place % 10 != 7:
-                self.requests(request)
+                self.image_block(item, place, block)
         bitmap = plain(self.requests(self.client.read(item, 3)).value)
         missing = plain(self.requests(self.client.read(item, 4)).value)
-        for request in requests[7::10]:
-            self.requests(request)
+        for place in range(7, len(blocks), 10):
+            self.image_block(item, place, blocks[place])
         complete = plain(self.requests(self.client.read(item, 3)).value)
         verified = attempt(lambda: plain(self.requests(item.imageVerify(self.client)).value))
+        self.requests(item.imageActivate(self.client))
         status = plain(self.requests(self.client.read(item, 6)).value)
         return {
-            "block": size, "blocks": len(requests), "bitmap": bitmap, "missing": missing,
+            "block": size, "blocks": len(blocks), "bitmap": bitmap, "missing": missing,
             "complete": complete, "verify": verified, "status": status,
         }  # fmt: skip
+
+    def image_block(self, item: Any, place: int, block: bytes) -> None:
+        """One block of an image."""
+        data = GXByteBuffer(bytes.fromhex("020206") + place.to_bytes(4, "big") + b"\x09")
+        length = len(block)
+        data.set(bytes((length,)) if length < 0x80 else b"\x82" + length.to_bytes(2, "big"))
+        data.set(block)
+        self.requests(self.client.method(item, 2, bytes(data.array()), DataType.STRUCTURE))
 
     def keys(self) -> object:
         """New global unicast and authentication keys, wrapped with the master key."""
