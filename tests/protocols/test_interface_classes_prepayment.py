@@ -98,7 +98,6 @@ class Household:
         )
         self.debt.invoke(5, amount(0))
         self.account.invoke(1, NOTHING)
-        self.by_energy.collect(BEGIN)
 
     def now(self) -> datetime:
         return self.timeline.now() if hasattr(self, "timeline") else self.present

@@ -205,6 +205,8 @@ def view_rights(model: CompanionModel, view: str) -> dict[ObisCode, ObjectRights
                 continue
         rights[item.logical_name] = given
     if view in ("everything", "reading"):
+        own = Access.READ_WRITE if view == "everything" else Access.READ
+        given = ObjectRights(dict.fromkeys(range(1, 12), own))
         places = range(1, len(model.clients) + 1)
-        rights.update((ObisCode(0, 0, 40, 0, place), ObjectRights()) for place in places)
+        rights.update((ObisCode(0, 0, 40, 0, place), given) for place in places)
     return rights

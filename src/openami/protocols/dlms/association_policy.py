@@ -69,7 +69,7 @@ class ObjectRights:
 
 HIGHEST_ASSOCIATION_VERSION: Final = 3
 _NO_RIGHTS: Final = ObjectRights()
-_ASSOCIATIONS: Final = (0, 0, 40)
+_CURRENT: Final = ObisCode(0, 0, 40, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,9 @@ class AssociationPolicy:
     def granted(self, logical_name: ObisCode, index: int, offered: Access) -> Access:
         """Access to an attribute of an object that is left of what its class offers.
 
-        The association itself is not among the rights: what a client may do with it is `administers`.
+        The association in use is not among the rights: what a client may do with it is `administers`.
         """
-        if self.rights is None or logical_name.groups[:3] == _ASSOCIATIONS:
+        if self.rights is None or logical_name == _CURRENT:
             return self.access(offered)
         rights = self.rights.get(logical_name, _NO_RIGHTS)
         given = Access.READ if index == 1 else rights.attributes.get(index, Access.NONE)
@@ -189,7 +189,7 @@ class AssociationPolicy:
         """True where the client may run a method of an object."""
         if self.ceiling is not Access.READ_WRITE:
             return False
-        if self.rights is None or logical_name.groups[:3] == _ASSOCIATIONS:
+        if self.rights is None or logical_name == _CURRENT:
             return True
         return index in self.rights.get(logical_name, _NO_RIGHTS).methods
 

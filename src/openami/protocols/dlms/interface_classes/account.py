@@ -259,7 +259,7 @@ class Account(StoredObject):
             )
         match index:
             case 1:
-                self._enter(AccountStatus.ACTIVE, 13)
+                self._open()
             case 2:
                 self._close()
             case _:
@@ -278,7 +278,7 @@ class Account(StoredObject):
     def perform(self, at: datetime) -> None:
         """Activate or close the account."""
         if self._status is AccountStatus.NEW:
-            self._enter(AccountStatus.ACTIVE, 13)
+            self._open()
         elif self._status is AccountStatus.ACTIVE:
             self._close()
 
@@ -293,6 +293,11 @@ class Account(StoredObject):
             if charge.kind is ChargeType.CONSUMPTION:
                 charge.collect(self._now())
         self._enter(AccountStatus.CLOSED, 14)
+
+    def _open(self) -> None:
+        for charge in self.charges():
+            charge.begin(self._now())
+        self._enter(AccountStatus.ACTIVE, 13)
 
     def _enter(self, status: AccountStatus, time: int) -> None:
         self._stand(status)

@@ -177,6 +177,13 @@ class Charge(StoredObject):
         if moment(octets(self.current(7)), self._zone) == at:
             self._activate(at)
 
+    def begin(self, at: datetime) -> None:
+        """Charge from ``at`` on: what was consumed before is nobody's."""
+        _, source, _ = items(self.current(5))
+        seen = self._commodity(reference(source), at) if self.kind is ChargeType.CONSUMPTION else None
+        if seen is not None:
+            self._state[_SEEN] = Data(Tag.LONG64, seen[0])
+
     def collect(self, at: datetime) -> int:
         """Take what has come due at ``at`` from the credits; gives the amount."""
         if not self._collects():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from openami.protocols.dlms.axdr import Data, Tag, decode, encode
@@ -84,6 +85,7 @@ class RuledZone(tzinfo):
         return local.replace(tzinfo=self, fold=int(not saving and until <= standard < end))
 
 
+@lru_cache(maxsize=256)
 def _change(rule: bytes, year: int) -> datetime | None:
     """Local time of a change in a year; None where the rule names none."""
     pattern, at = DatePattern.from_bytes(rule[:5]), time_of_day(rule[5:9])
@@ -139,11 +141,8 @@ class RuledClock(ClockObject):
 
     def value(self, index: int) -> bytes:
         """Encoded attribute."""
-        if index in _TYPES and self._rules_state:
-            return (
-                super().value(index) if index not in self._rules_state else encode(self._rules_state[index])
-            )
-        return super().value(index)
+        kept = self._rules_state.get(index)
+        return super().value(index) if kept is None else encode(kept)
 
     def write(self, index: int, value: Data) -> None:
         """Set the time or a rule; raises `AccessError`."""

@@ -174,10 +174,11 @@ class DemandRegister(StoredObject):
         """Boundaries up to the present; periods that ended since the last look are closed."""
         now = self._now()
         boundaries = self._boundaries()
-        if not boundaries or boundaries[-1][0] > now:
-            self._restart()
-            return self._boundaries()
         period = self._period
+        if not boundaries or boundaries[-1][0] > now:
+            begun = _next_multiple(now, period) - period
+            boundaries = [(begun, self._energy_at(begun))]
+            self._keep_boundaries(boundaries)
         end = _next_multiple(boundaries[-1][0], period)
         if end > now:
             return boundaries
