@@ -31,7 +31,9 @@ from openami.protocols.dlms.block_transfer import (
 from openami.protocols.dlms.ciphering import Cipher
 from openami.protocols.dlms.client import Association
 from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_frame import HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.hdlc_frame import HdlcAddress, HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.hdlc_server import HdlcServerSession
 from openami.protocols.dlms.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, SUPPORTED, Conformance
 from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST
 from openami.protocols.dlms.logical_device import LogicalDevice
@@ -569,3 +571,30 @@ def test_twenty_thousand_apdus_changed_on_the_way_leave_the_server_in_order(
 
 def addresses(frame: bytes) -> tuple[int, int]:
     return int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_windows_stream_over_hdlc_too(new_meter: Callable[[], Any], window: int) -> None:
+    """There the meter may only speak when it is polled, also between two blocks of a window."""
+    meter = new_meter()
+    rights = policy(max_pdu=200, window=window)
+    session = HdlcServerSession({7: LogicalDevice(iter(meter.device()), [rights])})
+    channel = HdlcChannel(1, HdlcAddress(7))
+    association = Association(
+        7, 1, PASSWORD, channel=channel, max_pdu=200, window=window, conformance=PROPOSED_FOR_WINDOWS
+    )
+
+    def run(operation: Any) -> Any:
+        outgoing = next(operation)
+        while True:
+            assert outgoing, "the line is silent"
+            try:
+                outgoing = operation.send(session.receive(outgoing))
+            except StopIteration as done:
+                return done.value
+
+    run(channel.connect())
+    run(association.associate())
+    assert len(run(association.get(LOAD))) == 288
+    run(association.set(NOTE, Data(Tag.OCTET_STRING, bytes(3000))))
+    assert meter.note == bytes(3000)

@@ -40,3 +40,10 @@ class Channel(Protocol):
     def incoming(self, data: bytes) -> Incoming:
         """What received bytes brought; raises `RemoteProtocolError`."""
         ...
+
+    def poll(self) -> bytes:
+        """Bytes that give the meter the word, where it has more to say and may not speak unasked (HDLC).
+
+        The association asks for them inside a window of streamed blocks; empty on every other transport.
+        """
+        ...

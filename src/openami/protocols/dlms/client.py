@@ -444,6 +444,8 @@ class Association:
                     self._notifications.append(arrived)
                 else:
                     answer = arrived
+            if answer is None and not outgoing and self._transfer is not None:
+                outgoing = self._channel.poll()
         self._transfer = None
         return answer
 

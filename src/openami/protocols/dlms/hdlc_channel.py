@@ -71,6 +71,10 @@ class HdlcChannel:
         """The first frames of an APDU, none while the meter has the turn; raises `LocalProtocolError`."""
         return self.link.send(COMMAND + apdu)
 
+    def poll(self) -> bytes:
+        """RR, where the turn is ours: the meter may send the next of its messages."""
+        return self.link.poll()
+
     def incoming(self, data: bytes) -> Incoming:
         """APDUs that received bytes complete, and the frames that ask for more.
 

@@ -173,6 +173,12 @@ class PrimaryLink(_Station):
         self._outbox.put(message, self.agreed.transmit)
         return b"" if self.waiting else self._take_turn()
 
+    def poll(self) -> bytes:
+        """RR that gives the meter the turn; empty where it has it, or the link is not up."""
+        if self.waiting or self.state is not LinkState.CONNECTED:
+            return b""
+        return self._take_turn()
+
     def timed_out(self) -> bytes:
         """The answer did not come in time: what to send again; empty where none is awaited.
 

@@ -46,6 +46,10 @@ class DatagramChannel:
         """The datagram of an APDU."""
         return Frame(self._client, self._server, apdu).to_bytes()
 
+    def poll(self) -> bytes:
+        """Nothing: a meter may send datagrams at any time."""
+        return b""
+
     def incoming(self, data: bytes) -> Incoming:
         """APDUs for us in a datagram; others, and what is no frame, are counted and left to the time-out."""
         apdus: list[bytes] = []

@@ -109,6 +109,10 @@ class WrapperChannel:
         """Bytes to send for an APDU."""
         return Frame(self._client, self._server, apdu).to_bytes()
 
+    def poll(self) -> bytes:
+        """Nothing: on TCP a meter may speak at any time."""
+        return b""
+
     def incoming(self, data: bytes) -> Incoming:
         """APDUs completed by received bytes.
 
