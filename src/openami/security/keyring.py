@@ -36,6 +36,9 @@ STORE_KEY_VARIABLE: Final = "OPENAMI_KEYRING_KEY"
 STORE_KEY_OCTETS: Final = 32
 MAX_SECRET_OCTETS: Final = 255
 _MARK_OCTETS: Final = 8
+_DAMAGE: Final = (sqlite3.Error, ValueError, OverflowError)
+"""What the library raises at a file that is damaged: text that is none, and numbers that do not fit, too."""
+
 _RESERVED: Final = 256
 """Counters that a session claims for each name before it begins, and again when they do not suffice."""
 
@@ -114,7 +117,7 @@ class Keyring:
             self._database.executescript(_SCHEMA)
             for row in self._rows("select meter, kind, wrapped from secret order by number limit 1"):
                 self._unwrapped(*row)
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             self.close()
             raise SecurityError(f"no keyring: {error}", where=str(file)) from None
         except SecurityError:
@@ -169,6 +172,8 @@ class Keyring:
             (json.dumps(list(newest)),),
         )
         for meter, kind, suite, wrapped in rows:
+            if meter not in newest or not isinstance(suite, int):
+                raise SecurityError("a secret that is none", where=str(self._file))
             newest[meter][kind] = suite, self._unwrapped(meter, kind, wrapped)
         return {meter: _credentials(secrets) for meter, secrets in newest.items()}
 
@@ -181,7 +186,7 @@ class Keyring:
     def load(self, name: str) -> int:
         """Last counter saved under a name; 0 where there is none."""
         rows = self._rows("select value from counter where name = ?", (name,))
-        return int(rows[0][0]) if rows else 0
+        return self._counter(rows[0][0]) if rows else 0
 
     def reserve(self, name: str, count: int, at_least: int = 0) -> int:
         """Claim counters in a row, durable and before any other process: the first of them."""
@@ -224,7 +229,12 @@ class Keyring:
             " on conflict (name) do update set value = max(value, ?) + ? returning value",
             (name, at_least, count, at_least, count),
         ).fetchall()
-        return int(rows[0][0]) - count
+        return self._counter(rows[0][0]) - count
+
+    def _counter(self, value: object) -> int:
+        if not isinstance(value, int) or value < 0:
+            raise SecurityError("a counter that is no number", where=str(self._file))
+        return value
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -233,18 +243,20 @@ class Keyring:
             try:
                 yield
             except BaseException:
-                self._database.execute("rollback")
+                with suppress(*_DAMAGE):  # what led here is told, not that it could not be taken back
+                    self._database.execute("rollback")
                 raise
             self._database.execute("commit")
-        except sqlite3.Error as error:
-            if self._database.in_transaction:
-                self._database.execute("rollback")
+        except _DAMAGE as error:
+            with suppress(*_DAMAGE):
+                if self._database.in_transaction:
+                    self._database.execute("rollback")
             raise SecurityError(f"cannot be written: {error}", where=str(self._file)) from None
 
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[Any]:
         try:
             return self._database.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             raise SecurityError(f"cannot be read: {error}", where=str(self._file)) from None
 
     def _wrapped(self, meter: str, kind: str, value: Secret) -> bytes:
