@@ -34,9 +34,9 @@ _MODES: Final = {"r": Access.READ, "w": Access.WRITE, "rw": Access.READ_WRITE}
 _TYPES: Final = {tag.name.lower().replace("_", "-"): tag for tag in Tag}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelObject:
-    """An object of a model.
+    """An object of a model; made once, and the same only as itself.
 
     Parameters
     ----------

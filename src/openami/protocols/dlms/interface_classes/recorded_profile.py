@@ -8,7 +8,6 @@ size begins with an empty buffer.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -59,7 +58,7 @@ _ENTRY = record(DOUBLE_LONG_UNSIGNED, DOUBLE_LONG_UNSIGNED, LONG_UNSIGNED, LONG_
 class RowMemory:
     """Rows of one profile, oldest first: when each was captured, and its encoding."""
 
-    rows: deque[tuple[datetime, bytes]] = field(default_factory=deque)
+    rows: list[tuple[datetime, bytes]] = field(default_factory=list)
 
 
 class RecordedProfile(StoredObject):
@@ -151,8 +150,7 @@ class RecordedProfile(StoredObject):
         row = structure(*(self._captured(reference(entry)) for entry in items(self.current(3))))
         rows = self._memory.rows
         rows.append((at, encode(row)))
-        while len(rows) > number(self.current(8)):
-            rows.popleft()
+        del rows[: max(0, len(rows) - number(self.current(8)))]
 
     def due(self, after: datetime, until: datetime) -> datetime | None:
         """The next end of a capture period that the buffer will still hold; see `timeline.Timed`."""
