@@ -36,6 +36,7 @@ from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, GENERAL_GLO, Cip
 from openami.protocols.dlms.descriptors import by_entry
 from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
 from openami.protocols.dlms.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.interface_classes.interface_object import Access
 from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
 
@@ -174,7 +175,7 @@ async def test_gurux_reads_everything_value_for_value(
     found = all_right(
         await peer_steps("gurux_steps.py", cell_plan(meter, cell, steps, arguments=arguments)), steps
     )
-    assert_view(found["view"], meter)
+    assert_view(found["view"], meter, cell)
     for name, values in truth.items():
         if name != COUNTER:
             assert found["everything"][name] == values, name
@@ -192,16 +193,28 @@ async def test_gurux_reads_everything_value_for_value(
     assert_protected_as_agreed(cell, seen)
 
 
-def assert_view(view: dict[str, Any], meter: InteropMeter) -> None:
-    """Class, version, access of attributes and methods, as the objects have them."""
+def assert_view(view: dict[str, Any], meter: InteropMeter, cell: Cell) -> None:
+    """Class, version, access of attributes and methods, as the objects have them.
+
+    Where the client has to be authenticated the list says so: 4 to 6 for the 1 to 3 of attributes, 2 for
+    the 1 of methods. A logical name is read by everybody.
+    """
+    authenticated = bool(cell.protection & Protection.AUTHENTICATED)
     assert set(view) == {*(item.logical_name.dotted for item in meter.device), "0.0.40.0.0.255"}
     for item in meter.device:
         class_id, version, attributes, methods = view[item.logical_name.dotted]
         assert (class_id, version) == (item.class_id, item.version)
-        rules = {str(rule.index): int(rule.access) for rule in item.attribute_rules()}
+        rules = {
+            str(rule.index): int(rule.access)
+            + 3 * (authenticated and rule.access is not Access.NONE and rule.index > 1)
+            for rule in item.attribute_rules()
+        }
         assert {index: attributes[index] for index in rules} == rules, item.logical_name
         # The library knows no method of class 4, and takes a method that is not listed for one it may call.
-        assert all(methods.get(str(index), 1) == 1 for index in item.method_rules()), item.logical_name
+        callable_ = 1 + authenticated
+        assert all(methods.get(str(index), callable_) == callable_ for index in item.method_rules()), (
+            item.logical_name
+        )
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.framing}-{cell.access}")
@@ -269,7 +282,7 @@ async def test_hdlc_parameters_are_the_lesser_of_both_and_long_answers_come_in_s
     plan = cell_plan(meter, cell, steps, information=information, window=window, arguments=arguments)
     found = all_right(await peer_steps("gurux_steps.py", plan), steps)
     assert found["link"] == {"information": [information] * 2, "window": [window] * 2}
-    assert_view(found["view"], meter)
+    assert_view(found["view"], meter, cell)
     assert found["entries"]["to the last"] == rows(meter)
 
 
