@@ -38,9 +38,7 @@ def copied(x, out):
 @pytest.mark.parametrize("count", range(2 * DOUBLES + 2))
 @pytest.mark.parametrize("kind", [np.int32, np.float64])
 def test_a_sum_of_squares_takes_exactly_the_samples_it_was_told(kind, count):
-    x = (2**23 - 1 - 3 * np.arange(40)).astype(
-        kind
-    )  # their squares add up exactly
+    x = (2**23 - 1 - 3 * np.arange(40)).astype(kind)  # their squares add up exactly
     exact = sum(int(value) ** 2 for value in x[5 : 5 + count])
     assert sum_of_squares(x, 5, count) == exact
 

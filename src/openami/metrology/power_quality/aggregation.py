@@ -10,7 +10,8 @@ it is in, and an interval that was not seen whole says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import IntFlag
 from functools import lru_cache
 
@@ -200,11 +201,10 @@ class Aggregator:
             self._add_short(values[run], start[run], end[run], flags[run], short)
             first = last
         short.sort(key=lambda item: item.end)
-        found = self._aggregates(short, ten, two)
         if short and time.known:
-            tagged = replace(found.cycles_150, tag_us=time.utc_us(found.cycles_150.end))
-            found = replace(found, cycles_150=tagged)
-        return found
+            for item, tag_us in zip(short, time.utc_us(np.array([item.end for item in short])), strict=True):
+                item.tag_us = int(tag_us)
+        return self._aggregates(short, ten, two)
 
     def close(self) -> Aggregates:
         """End of the stream: what runs is told as partial; 150/180 cycles that are not full are not told."""
@@ -231,14 +231,35 @@ class Aggregator:
             else:
                 going_on.append(pending)
         first = 0
-        while first < start.size:
-            piece = slice(first, first + WINDOWS_OF_150 - running.windows)
-            running.add(values[piece], start[piece], end[piece], flags[piece])
-            first = piece.stop
+        if running.windows:
+            first = WINDOWS_OF_150 - running.windows
+            running.add(values[:first], start[:first], end[:first], flags[:first])
             if running.windows == WINDOWS_OF_150:
                 short.append(self._finished(running, NO_TIME))
                 running = _Accumulator(self._columns)
+        whole = max(start.size - first, 0) // WINDOWS_OF_150
+        if whole:
+            short.extend(
+                self._whole_intervals(values[first:], start[first:], end[first:], flags[first:], whole)
+            )
+            first += whole * WINDOWS_OF_150
+        running.add(values[first:], start[first:], end[first:], flags[first:])
         self._short = [*going_on, running]
+
+    def _whole_intervals(
+        self, values: F64, start: F64, end: F64, flags: I64, count: int
+    ) -> Iterator[_Finished]:
+        """The first ``count`` intervals of fifteen windows, all at once."""
+        means = np.empty((count, self._columns))
+        bits = np.empty(count, np.int64)
+        _means_of_runs(values, flags, WINDOWS_OF_150, means, bits)
+        nothing = self._no_severity
+        for number in range(count):
+            begin = number * WINDOWS_OF_150
+            yield _Finished(
+                float(start[begin]), float(end[begin + WINDOWS_OF_150 - 1]), NO_TIME, WINDOWS_OF_150,
+                int(bits[number]), means[number], nothing, nothing,
+            )  # fmt: skip
 
     def _pass_tick(self, ten: list[_Finished], two: list[_Finished]) -> None:
         position, utc_us = self._ticks.pop(0)
@@ -334,9 +355,9 @@ class _Accumulator:
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Finished:
-    """One interval that is over, before it becomes a row of `Intervals`."""
+    """One interval that is over, before it becomes a row of `Intervals`; its tag may come last."""
 
     start: float
     end: float
@@ -385,6 +406,20 @@ def _accumulate(values: F64, flags: I64, sums: F64, counts: F64) -> int:  # prag
             sums[column] += value if there else 0.0
             counts[column] += 1.0 if there else 0.0
     return bits
+
+
+@njit(cache=True, nogil=True)
+def _means_of_runs(
+    values: F64, flags: I64, length: int, means: F64, bits: I64
+) -> None:  # pragma: no cover - compiled
+    """Means and flags of consecutive runs of ``length`` rows: `_accumulate`, then `_divide`, of each."""
+    sums, counts = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for run in range(bits.size):
+        rows = slice(run * length, (run + 1) * length)
+        sums[:] = 0.0
+        counts[:] = 0.0
+        bits[run] = _accumulate(values[rows], flags[rows], sums, counts)
+        _divide(sums, counts, means[run])
 
 
 @njit(cache=True, nogil=True)

@@ -25,7 +25,7 @@ from openami.metrology.power_quality.events import Beginning, EventDetector, Eve
 from openami.metrology.power_quality.flicker import FlickerMeter, PinstColumns
 from openami.metrology.power_quality.flicker_severity import PstClassifier
 from openami.metrology.power_quality.half_cycle_rms import HalfCycleRms, HalfCycleStream
-from openami.metrology.power_quality.quantities import Layout, Quantities, quantities_of_windows
+from openami.metrology.power_quality.quantities import Layout, Quantities, measure_windows
 from openami.metrology.power_quality.results import (
     PowerQualityResults,
     joined,
@@ -324,26 +324,20 @@ class PowerQualityAnalyser:
         """Measure windows and let them wait for their flags."""
         if not len(columns):
             return
-        quantities = quantities_of_windows(
-            columns, self._layout, self._settings.declared_v, self._settings.signalling_hz
+        old = self._waiting
+        count = old.start.size
+        values = np.empty((count + len(columns), self._layout.offsets[-1]))
+        values[:count] = old.values
+        measure_windows(
+            columns, self._layout, self._settings.declared_v, self._settings.signalling_hz, values[count:]
         )
         unsynchronised = (columns.flags & WindowFlag.UNSYNCHRONISED) != 0
-        new = _Waiting(
-            columns.start,
-            columns.end,
-            np.where(unsynchronised, int(QualityFlag.UNSYNCHRONISED), 0),
-            quantities.columns,
-        )
-        old = self._waiting
-        self._waiting = (
-            _Waiting(
-                np.concatenate((old.start, new.start)),
-                np.concatenate((old.end, new.end)),
-                np.concatenate((old.flags, new.flags)),
-                np.concatenate((old.values, new.values)),
-            )
-            if old.start.size
-            else new
+        flags = np.where(unsynchronised, int(QualityFlag.UNSYNCHRONISED), 0)
+        self._waiting = _Waiting(
+            np.concatenate((old.start, columns.start)),
+            np.concatenate((old.end, columns.end)),
+            np.concatenate((old.flags, flags)),
+            values,
         )
 
     def _release(self) -> tuple[Intervals, Aggregates]:

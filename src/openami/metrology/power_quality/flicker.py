@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from openami.metrology.power_quality.flicker_filters import SMOOTHING_S, decimator, weighting_bank
+from openami.metrology.windows.lane_spectra import aligned
 from openami.metrology.windows.lanes import (
     DOUBLES,
     LANES,
@@ -158,8 +159,9 @@ class FlickerMeter:
         output_hz = rate_hz / factor
         bank = weighting_bank(lamp_v, nominal_hz, output_hz)
         taps = decimator(rate_hz, factor, nominal_hz)
-        padded = np.zeros(-(-taps.size // LANES) * LANES, np.float32)
+        padded = aligned(-(-taps.size // LANES) * LANES)
         padded[: taps.size] = taps
+        padded[taps.size :] = 0.0
         length = output_hz / (2 * nominal_hz)
         weights = np.minimum(1.0, length - np.arange(ceil(length))) / length
         parts = np.zeros((4, DOUBLES))

@@ -158,7 +158,7 @@ class HalfCycleStream:
         longest = rate_hz / LOWEST_HZ
         self._reach = int(np.ceil(4 * longest)) + 8
         width = -(-(2 * (int(longest / 2) + 2) + 1) // LANES) * LANES  # zeros behind: whole values are read
-        self._tables = aligned(phases * 2 * width).reshape(phases, 2, width)
+        self._tables = aligned(phases * 2 * width).reshape(phases, 2, width)  # filled before they are used
         self._state = np.zeros((phases, _STATE))
         self._state[:, _PERIOD] = rate_hz / nominal_hz
         self._state[:, _LAST] = first_sample + 0.75 * longest + 2.0 - 0.5 * rate_hz / nominal_hz

@@ -184,15 +184,15 @@ class Quantities:
         return np.sqrt(self._of(which)).reshape(len(self), -1, ORDERS)
 
 
-def quantities_of_windows(
-    windows: WindowColumns, layout: Layout, declared_v: float, signalling_hz: float | None
-) -> Quantities:
-    """Quantities of 10/12-cycle windows.
+def measure_windows(
+    windows: WindowColumns, layout: Layout, declared_v: float, signalling_hz: float | None, columns: F64
+) -> None:
+    """Quantities of 10/12-cycle windows, into ``columns`` (n, columns) as `Quantities` holds them.
 
     Parameters
     ----------
     windows:
-        As `WindowStream` gives them.
+        As `WindowStream` gives them, n of them.
     signalling_hz:
         Frequency of a mains signalling voltage; None for none. Its voltage is that of the bin it falls on, or
         the root of the sum of squares of the four bins nearest to it (IEC 61000-4-30, 5.10; recalled).
@@ -203,29 +203,12 @@ def quantities_of_windows(
         A signalling frequency beyond the bins.
     """
     offsets = layout.offsets
-    count = len(windows)
-    columns = np.empty((count, offsets[-1]))
-    columns[:, offsets[_U] : offsets[_I]] = windows.u_v**2
-    columns[:, offsets[_I] : offsets[_UNDER]] = windows.i_a**2
-    columns[:, offsets[_UNDER] : offsets[_OVER]] = np.minimum(windows.u_v, declared_v) ** 2
-    columns[:, offsets[_OVER] : offsets[_U_HARMONICS]] = np.maximum(windows.u_v, declared_v) ** 2
-    _spectra(
-        _parts(windows.u_bins), windows.valid_bins, windows.cycles, columns,
-        offsets[_U_HARMONICS], offsets[_U_INTER], offsets[_U_THD],
+    _measure(
+        windows.u_v, windows.i_a, windows.p_w, windows.f_hz, _parts(windows.u_bins), _parts(windows.i_bins),
+        windows.valid_bins, windows.cycles, declared_v, offsets, columns,
     )  # fmt: skip
-    _spectra(
-        _parts(windows.i_bins), windows.valid_bins, windows.cycles, columns,
-        offsets[_I_HARMONICS], offsets[_I_INTER], offsets[_I_THD],
-    )  # fmt: skip
-    _fundamentals(
-        _parts(windows.u_bins), _parts(windows.i_bins), windows.cycles, columns, offsets[_UNBALANCE],
-        offsets[_Q1],
-    )  # fmt: skip
-    signalling = columns[:, offsets[_SIGNALLING] : offsets[_P]]
-    signalling[:] = np.nan if signalling_hz is None else _signalling_squares(windows, signalling_hz)
-    columns[:, offsets[_P] : offsets[_Q1]] = windows.p_w
-    columns[:, offsets[_FREQUENCY]] = windows.f_hz
-    return Quantities(layout, columns, declared_v)
+    if signalling_hz is not None:
+        columns[:, offsets[_SIGNALLING] : offsets[_P]] = _signalling_squares(windows, signalling_hz)
 
 
 def _signalling_squares(windows: WindowColumns, signalling_hz: float) -> F64:
@@ -249,6 +232,37 @@ def _signalling_squares(windows: WindowColumns, signalling_hz: float) -> F64:
 def _parts(bins: Phasors) -> npt.NDArray[np.float32] | F64:
     """Real and imaginary parts of bins as neighbours, (w, channels, 2 bins): such loops are vectorised."""
     return bins.view(bins.real.dtype)
+
+
+@njit(cache=True, nogil=True)
+def _measure(
+    u_v: F64,
+    i_a: F64,
+    p_w: F64,
+    f_hz: F64,
+    u: npt.NDArray[np.float32] | F64,
+    i: npt.NDArray[np.float32] | F64,
+    valid: I64,
+    cycles: int,
+    declared_v: float,
+    offsets: tuple[int, ...],
+    columns: F64,
+) -> None:  # pragma: no cover - compiled
+    """All quantities but the signalling voltage, which is left NaN."""
+    for window in range(u_v.shape[0]):
+        for phase in range(u_v.shape[1]):
+            rms = u_v[window, phase]
+            columns[window, offsets[_U] + phase] = rms * rms
+            columns[window, offsets[_UNDER] + phase] = min(rms, declared_v) ** 2
+            columns[window, offsets[_OVER] + phase] = max(rms, declared_v) ** 2
+            columns[window, offsets[_SIGNALLING] + phase] = np.nan
+            columns[window, offsets[_P] + phase] = p_w[window, phase]
+        for current in range(i_a.shape[1]):
+            columns[window, offsets[_I] + current] = i_a[window, current] ** 2
+        columns[window, offsets[_FREQUENCY]] = f_hz[window]
+    _spectra(u, valid, cycles, columns, offsets[_U_HARMONICS], offsets[_U_INTER], offsets[_U_THD])
+    _spectra(i, valid, cycles, columns, offsets[_I_HARMONICS], offsets[_I_INTER], offsets[_I_THD])
+    _fundamentals(u, i, cycles, columns, offsets[_UNBALANCE], offsets[_Q1])
 
 
 @njit(cache=True, nogil=True)

@@ -223,15 +223,17 @@ def _hop_frequencies(
 
 @njit(cache=True, nogil=True)
 def _fine_end(
-    u: Samples, begin: int, fraction: float, begin_hz: float, guess: float, end_hz: float, kernels: Probes
-) -> float:  # pragma: no cover - compiled
-    """Where near ``guess`` the phase is that of the start again; both counted from index ``begin``."""
-    here, slope = phase_and_slope(u, begin, begin_hz, kernels)
-    target = here + fraction * slope
+    u: Samples, begin: int, target: float, guess: float, end_hz: float, kernels: Probes
+) -> tuple[float, int, float, float]:  # pragma: no cover - compiled
+    """Where near ``guess`` the phase is ``target``; both places counted from index ``begin``.
+
+    With it the place that was probed last, its phase and slope: what the next window begins with.
+    """
     lowest = int(np.floor(guess)) - kernels.hop
     whole = int(np.floor(guess))
-    ahead = 0.0
+    probed, here, slope, ahead = whole, 0.0, 1.0, 0.0
     for _ in range(4):
+        probed = whole
         here, slope = phase_and_slope(u, begin + whole, end_hz, kernels)
         turns = (target - here) / (2.0 * np.pi)
         ahead = 2.0 * np.pi * (turns - np.floor(turns + 0.5)) / slope
@@ -240,7 +242,7 @@ def _fine_end(
             break
         ahead -= moved - whole
         whole = moved
-    return whole + ahead
+    return whole + ahead, probed, here, slope
 
 
 @njit(cache=True, nogil=True)
@@ -293,6 +295,8 @@ def _spans(
     to_slot = -(first // hop)
     tick = 0
     count = 0
+    # the probe at a window's end is the one at the next one's start, as long as phase and kernel are the same
+    probed_phase, probed_at, probed_hz, here, slope = -1, 0, 0.0, 0.0, 1.0
     while True:
         # count cycles from hop to hop; x is the distance from the whole sample of the start
         x = fraction
@@ -326,7 +330,12 @@ def _spans(
         flags = pending
         reference = _reference(seen_hz, begin + to_slot, index + to_slot)
         if reference >= 0:
-            end = _fine_end(u[reference], sample - first, fraction, begin_hz, end, hop_hz, kernels)
+            voltage = u[reference]
+            if reference != probed_phase or sample != probed_at or begin_hz != probed_hz:
+                here, slope = phase_and_slope(voltage, sample - first, begin_hz, kernels)
+            target = here + fraction * slope
+            end, offset, here, slope = _fine_end(voltage, sample - first, target, end, hop_hz, kernels)
+            probed_phase, probed_at, probed_hz = reference, sample + offset, hop_hz
         elif seen <= index - begin:
             flags |= _UNSYNCHRONISED
         else:
