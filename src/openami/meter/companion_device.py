@@ -80,6 +80,7 @@ class CompanionDevice(LogicalDevice):
 
     def find(self, logical_name: ObisCode) -> InterfaceObject | None:
         """The object of a logical name; None where there is none."""
+        self._timeline.go_on_from(self._state.reached)  # where another association was in the meantime
         self._timeline.settle()
         self._state.reached = self._timeline.reached
         return super().find(logical_name)

@@ -29,6 +29,8 @@ from gurux_dlms.objects.enums import GlobalKeyType, SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
 TIMEOUT_S = 8
+READABLE = (1, 3, 4, 6)
+"""Access modes with reading: read, read and write, and the two that want an authenticated request."""
 
 
 def plain(value: object) -> object:
@@ -181,7 +183,7 @@ class Peer:
             values: dict[str, object] = {}
             order = sorted(range(1, item.getAttributeCount() + 1), key=lambda index: index == 2)
             for index in order:  # the buffer of a profile after its capture objects
-                if not int(item.getAccess(index)) & 1:
+                if int(item.getAccess(index)) not in READABLE:
                     continue
                 try:
                     answer = self.requests(self.client.read(item, index))

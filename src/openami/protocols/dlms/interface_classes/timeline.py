@@ -77,6 +77,11 @@ class Timeline:
         """The present; while something due is done, the instant at which it was due."""
         return self._clock() if self._acting_at is None else self._acting_at
 
+    def go_on_from(self, reached: datetime | None) -> None:
+        """Leave out what another timeline over the same objects did; it came as far as ``reached``."""
+        if reached is not None and reached > self.reached:
+            self.reached = reached
+
     def settle(self) -> None:
         """Do everything that is due up to the present.
 
