@@ -39,6 +39,14 @@ def test_angle_of_a_point(angle: float, radius: float) -> None:
     assert math.remainder(found - angle, 2 * math.pi) == pytest.approx(0.0, abs=2e-15)
 
 
+@pytest.mark.parametrize("angle", [1e-9, 9.99e-4, 1.001e-3, 0.02, 0.0624, 0.0626, 0.1])
+def test_small_angles_of_a_wandering_frequency(angle: float) -> None:
+    """On both sides of where one series takes over from another: to the last digits, and odd."""
+    found = angle_of(math.cos(angle), math.sin(angle))
+    assert found == pytest.approx(angle, rel=4e-16, abs=1e-17)
+    assert angle_of(math.cos(angle), -math.sin(angle)) == -found
+
+
 def test_angle_of_the_origin_and_the_axes() -> None:
     assert angle_of(0.0, 0.0) == 0.0
     assert angle_of(1.0, 0.0) == 0.0

@@ -35,6 +35,7 @@ _CHAINS = 4
 _AMPLITUDE = float(REFERENCE_AMPLITUDE)
 _SMALL = 0.5
 _SMALL_TANGENT = 1e-3
+_MIDDLE_TANGENT = 0.0625
 _COSINE = np.array([(-1.0) ** k / math.factorial(2 * k) for k in range(13)])
 _SINE = np.array([(-1.0) ** k / math.factorial(2 * k + 1) for k in range(13)])
 _ARCTANGENT = np.array([(-1.0) ** k / (2 * k + 1) for k in range(16)])
@@ -62,12 +63,17 @@ def angle_of(x: float, y: float) -> float:  # pragma: no cover - compiled
     """Angle of the point (x, y) in rad, -pi .. pi; 0 at the origin.
 
     The angle is halved four times, tan(b/2) = tan b / (1 + sqrt(1 + tan² b)), and then taken from the series
-    of the arctangent; a small angle is taken from the series at once.
+    of the arctangent; a small angle, which is what a frequency that wanders gives, from the series at once.
     """
-    if x > 0.0 and abs(y) < _SMALL_TANGENT * x:
+    if x > 0.0 and abs(y) < _MIDDLE_TANGENT * x:
         tangent = y / x
         square = tangent * tangent
-        series = 1.0 + square * (_ARCTANGENT[1] + square * _ARCTANGENT[2])
+        series = 0.0
+        if abs(tangent) < _SMALL_TANGENT:
+            series = 1.0 + square * (_ARCTANGENT[1] + square * _ARCTANGENT[2])
+        else:
+            for k in range(7, -1, -1):
+                series = series * square + _ARCTANGENT[k]
         return float(tangent * series)
     radius = np.sqrt(x * x + y * y)
     if radius == 0.0:
