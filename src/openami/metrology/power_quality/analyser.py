@@ -50,6 +50,8 @@ _BLOCK = 65_536
 _LEAST_VOLTAGE = 0.013
 """Share of the declared voltage below which a voltage gives no windows (3 V of 230 V)."""
 
+_UNSYNCHRONISED = int(WindowFlag.UNSYNCHRONISED)  # an array knows nothing of an enumeration: it would ask
+
 _LOOK_BACK_S = 30.0
 """How long anchors of time are kept behind the last window: longer than any interval that asks for them."""
 
@@ -331,8 +333,7 @@ class PowerQualityAnalyser:
         measure_windows(
             columns, self._layout, self._settings.declared_v, self._settings.signalling_hz, values[count:]
         )
-        unsynchronised = (columns.flags & WindowFlag.UNSYNCHRONISED) != 0
-        flags = np.where(unsynchronised, int(QualityFlag.UNSYNCHRONISED), 0)
+        flags = np.where(columns.flags & _UNSYNCHRONISED, int(QualityFlag.UNSYNCHRONISED), 0)
         self._waiting = _Waiting(
             np.concatenate((old.start, columns.start)),
             np.concatenate((old.end, columns.end)),

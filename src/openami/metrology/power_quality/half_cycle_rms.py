@@ -238,7 +238,7 @@ class HalfCycleStream:
                 rising=marked[_RISING, :n],
                 held=marked[_IS_HELD, :n],
             )
-            for found, marked, n in zip(columns, marks, counts, strict=True)
+            for found, marked, n in zip(columns, marks, counts.tolist(), strict=True)
         )
 
 

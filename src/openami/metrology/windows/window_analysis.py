@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from openami.metrology.windows.cycle_folding import FoldedSpectra
 from openami.metrology.windows.fractional_sums import STENCIL, window_sums
@@ -374,6 +375,7 @@ def _analyse(
         np.empty((count, phases)),
     )
     window_sums(u, i, sample, windows.fraction, windows.length, u_square, i_square, product)
+    _take_to_units(u_square, i_square, product, u_scale, i_scale)
     u_bins, i_bins = spectra(u, i, sample, windows.fraction, windows.length)
     start = windows.sample + windows.fraction
     return WindowColumns(
@@ -385,13 +387,26 @@ def _analyse(
         f_hz=cycles * rate_hz / windows.length,
         reference=windows.reference,
         flags=windows.flags,
-        u_v=np.sqrt(np.maximum(u_square, 0.0)) * u_scale,
-        i_a=np.sqrt(np.maximum(i_square, 0.0)) * i_scale,
-        p_w=product * (u_scale * i_scale[:phases]),
+        u_v=u_square,
+        i_a=i_square,
+        p_w=product,
         u_bins=u_bins,
         i_bins=i_bins,
         valid_bins=valid_bins(cycles / bins_per_harmonic / windows.length, u_bins.shape[2]),
     )
+
+
+@njit(cache=True, nogil=True)
+def _take_to_units(
+    u: F64, i: F64, product: F64, u_scale: F64, i_scale: F64
+) -> None:  # pragma: no cover - compiled
+    """Mean squares and products of counts become rms values and power, where they stand."""
+    for window in range(u.shape[0]):
+        for phase in range(u.shape[1]):
+            u[window, phase] = np.sqrt(max(u[window, phase], 0.0)) * u_scale[phase]
+            product[window, phase] *= u_scale[phase] * i_scale[phase]
+        for current in range(i.shape[1]):
+            i[window, current] = np.sqrt(max(i[window, current], 0.0)) * i_scale[current]
 
 
 class _DoubleSpectra:
