@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openami.metrology.energy.exact_sums import REFERENCE_AMPLITUDE
@@ -26,6 +26,7 @@ def table(angle: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     return cosine[:count], sine[:count]
 
 
+@settings(deadline=None)  # the first call loads the compiled code
 @given(st.floats(-2.0, 2.0))
 def test_cosine_and_sine(angle: float) -> None:
     cosine, sine = cosine_and_sine(angle)
@@ -33,6 +34,7 @@ def test_cosine_and_sine(angle: float) -> None:
     assert sine == pytest.approx(math.sin(angle), abs=4e-16)
 
 
+@settings(deadline=None)  # the first call loads the compiled code
 @given(st.floats(-math.pi + 1e-9, math.pi), st.floats(1e-6, 1e6))
 def test_angle_of_a_point(angle: float, radius: float) -> None:
     found = angle_of(radius * math.cos(angle), radius * math.sin(angle))
