@@ -60,6 +60,14 @@ HIGH = {
 """Client of high level security 5, by the protection that each of its requests must have."""
 
 
+HASHED = {
+    (mechanism, protection): 40 + int(mechanism) + (10 if protection else 0)
+    for mechanism in (Mechanism.HIGH_MD5, Mechanism.HIGH_SHA1, Mechanism.HIGH_SHA256)
+    for protection in (Protection.NONE, AUTHENTICATED_ENCRYPTION)
+}
+"""Client of the mechanisms that hash a secret, by mechanism and protection."""
+
+
 class Session(Protocol):
     """One connection: octets in, octets out."""
 
@@ -188,6 +196,10 @@ def software_meter(firmware: SignedFirmware | None = None) -> InteropMeter:
     policies += [
         AssociationPolicy(client, Mechanism.HIGH_GMAC, protection=protection)
         for protection, client in HIGH.items()
+    ]
+    policies += [
+        AssociationPolicy(client, mechanism, PASSWORD, protection=protection)
+        for (mechanism, protection), client in HASHED.items()
     ]
     more = [] if firmware is None else controls(own, firmware)
     return InteropMeter(fleet, clock, LogicalDevice([*own, *more], policies, own.security))
