@@ -75,7 +75,8 @@ class EnergyPath:
         self._constants_f = settings.reals()
         self._ints = np.zeros(ps.INTEGERS_AND_ROOM, np.int64)
         self._reals = np.zeros(ps.REALS_AND_ROOM)
-        longest = int(settings.window_cycles * settings.rate_hz / LOWEST_HZ) + 2
+        # A falling frequency is carried on a little below the lowest that is accepted.
+        longest = int(1.05 * settings.window_cycles * settings.rate_hz / LOWEST_HZ) + 2
         self._seam = np.zeros((2, settings.phases, 2 * TAPS), np.int32)
         self._table = reference_table(longest)
         self._log_i = np.zeros((_LOG_ROWS, ps.LOG_INTEGERS), np.int64)
