@@ -1,7 +1,8 @@
-"""The gurux client reads every attribute of every companion model, as the management client, ciphered."""
+"""Foreign clients read every attribute of every companion model, as the management client, ciphered."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,12 +25,17 @@ from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.protocols.dlms.association_policy import Mechanism
 from openami.protocols.dlms.axdr import decode_plain
+from openami.protocols.dlms.client import Association
+from openami.protocols.dlms.client_security import ClientSecurity
 from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.descriptors import Attribute
 from openami.protocols.dlms.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.results import AccessError
 from openami.protocols.dlms.server import ServerSession
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import QuantityError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
+from openami.security.counters import MemoryCounters
 
 pytestmark = [
     pytest.mark.peer,
@@ -39,6 +45,7 @@ pytestmark = [
 START = datetime(2025, 3, 28, tzinfo=UTC)
 WPORT = 16
 STEPS = ["link", "associate", "view", "everything", "release"]
+OBJECT_LIST = Attribute(15, ObisCode(0, 0, 40, 0, 0), 2)
 MOVING = {"0.0.43.1.0.255", "0.0.43.1.1.255", "0.0.43.1.2.255", "0.0.43.1.3.255", "0.0.43.1.8.255"}
 """Invocation counters: they count the run itself."""
 
@@ -139,3 +146,59 @@ def test_two_associations_at_once_do_nothing_twice(model: str) -> None:
         seen.append(rows[count - 1 :: count])
     assert seen[0] == seen[1]
     assert len(seen[0][0]) == 3
+
+
+def readable(devices: FleetDevices, client: int, security: ClientSecurity) -> dict[tuple[int, str, int], str]:
+    """Every attribute that a client of ours is given, as octets, by class, name and index."""
+    session = ServerSession(devices)
+    association = Association(WPORT, client, security=security)
+
+    def run(operation: Generator[bytes, bytes, Any]) -> Any:
+        outgoing = next(operation)
+        while True:
+            try:
+                outgoing = operation.send(session.receive(outgoing))
+            except StopIteration as done:
+                return done.value
+
+    run(association.associate())
+    found = {}
+    for class_id, _, name, (attributes, _) in run(association.get(OBJECT_LIST)):
+        for index, *_ in attributes:
+            code = ObisCode.from_bytes(name)
+            try:
+                octets = run(association.get_encoded(Attribute(class_id, code, index)))
+            except AccessError:
+                continue
+            if code.dotted not in MOVING and class_id != 15:
+                found[class_id, code.dotted, index] = octets.hex()
+    run(association.release())
+    return found
+
+
+@pytest.mark.parametrize("model", companion_names())
+async def test_dlms_cosem_reads_every_attribute_of_the_model(model: str) -> None:
+    """Octet for octet; also of the models whose rights gurux cannot read."""
+    fleet, devices = household(model)
+    security = fleet.security("M0001")
+    assert security is not None
+    device = companion_device(fleet, "M0001")
+    client = next(number for number in (1, 48) if device.policy(number) is not None)
+    truth = readable(devices, client, ClientSecurity(TITLE, security.keys, counters=MemoryCounters({})))
+    assert len(truth) > 200
+    async with listening(lambda: ServerSession(devices)) as port:
+        plan = {
+            "host": "127.0.0.1", "port": port, "framing": "wrapper", "client": client, "server": WPORT,
+            "mechanism": 5, "protection": 48, "pdu": 1024, "password": None, "title": TITLE.hex(),
+            "encryption_key": security.keys.global_unicast.reveal().hex(),
+            "authentication_key": security.keys.authentication.reveal().hex(),
+            "counter": 100_000, "steps": ["link", "associate", "values", "release"],
+            "arguments": {"jobs": list(truth)},
+        }  # fmt: skip
+        found = all_right(await peer_steps("dlms_cosem_steps.py", plan), ["associate", "values", "release"])
+    wrong = [
+        (job, said, octets)
+        for (job, octets), said in zip(truth.items(), found["values"], strict=True)
+        if said != octets
+    ]
+    assert wrong == []
