@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from acting_objects import House
 from openami.protocols.dlms.association_policy import management, public
 from openami.protocols.dlms.axdr import Data, Tag
 from openami.protocols.dlms.date_time import CosemDateTime, date_times_of
@@ -193,3 +194,8 @@ def run(session: ServerSession) -> Callable[[Generator[bytes, bytes, Any]], Any]
 @pytest.fixture
 def new_meter() -> Callable[[], TestMeter]:
     return TestMeter
+
+
+@pytest.fixture
+def house() -> House:
+    return House()

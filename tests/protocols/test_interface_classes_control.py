@@ -1,57 +1,48 @@
-"""Objects that act: image transfer, monitors, limiter, arbitrator, push, compact data, keys, protection."""
+"""Objects that act: image transfer, monitors, limiter, arbitrator, push, compact data, tables."""
 
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
-import pytest
-
+from acting_objects import (
+    BERLIN,
+    ENERGY,
+    NOTE,
+    NOTHING,
+    NOW,
+    POWER,
+    SERIAL,
+    House,
+    capture,
+    double,
+    long_unsigned,
+    octets,
+    refused,
+    script,
+    value_definition,
+)
 from openami.protocols.dlms.axdr import (
     BitString,
     Data,
     Tag,
     array,
-    decode,
     decode_plain,
     encode,
     structure,
 )
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
 from openami.protocols.dlms.date_time import CosemDateTime
 from openami.protocols.dlms.descriptors import Selector
-from openami.protocols.dlms.device_security import DeviceSecurity, Incident
 from openami.protocols.dlms.interface_classes.arbitrator import Arbitrator
 from openami.protocols.dlms.interface_classes.compact_data import CompactData
-from openami.protocols.dlms.interface_classes.data import DataObject
-from openami.protocols.dlms.interface_classes.data_protection import DataProtection, protectors
-from openami.protocols.dlms.interface_classes.dial_up import AutoAnswer, AutoConnect
-from openami.protocols.dlms.interface_classes.disconnect_control import ControlState, DisconnectControl
+from openami.protocols.dlms.interface_classes.disconnect_control import ControlState
 from openami.protocols.dlms.interface_classes.image_transfer import (
     ImageMemory,
     ImageStatus,
     ImageTransfer,
     VerifiedImage,
 )
-from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
-from openami.protocols.dlms.interface_classes.internet_setup import Ipv4Setup
 from openami.protocols.dlms.interface_classes.limiter import Limiter
-from openami.protocols.dlms.interface_classes.local_ports import HdlcSetup, MbusSlavePort
-from openami.protocols.dlms.interface_classes.mbus import (
-    BusQuality,
-    MbusClient,
-    MbusDiagnostic,
-    SlaveIdentity,
-)
-from openami.protocols.dlms.interface_classes.network_diagnostic import (
-    Cell,
-    GsmDiagnostic,
-    GsmDiagnosticVersion0,
-    NetworkState,
-)
-from openami.protocols.dlms.interface_classes.object_reference import script_runner
 from openami.protocols.dlms.interface_classes.parameter_monitor import (
     ParameterMonitor,
     ParameterMonitorVersion1,
@@ -59,129 +50,16 @@ from openami.protocols.dlms.interface_classes.parameter_monitor import (
 from openami.protocols.dlms.interface_classes.push_setup import Delivery, PushSetup, PushSetupVersion2
 from openami.protocols.dlms.interface_classes.register import Register
 from openami.protocols.dlms.interface_classes.register_monitor import RegisterMonitor
-from openami.protocols.dlms.interface_classes.script_table import ScriptTable
-from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup, SecuritySetupVersion0
-from openami.protocols.dlms.interface_classes.timeline import Timeline
 from openami.protocols.dlms.interface_classes.value_tables import RegisterTable, StatusMapping, UtilityTable
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.quantities.errors import LinkError
+from openami.protocols.dlms.results import AccessResult
 from openami.quantities.obis import ObisCode
-from openami.quantities.units import WH, Quantum, Unit
-from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
-from openami.security.key_wrap import wrap
-from openami.security.meter_keys import KeyKind, MeterKeys
-from openami.security.secret import Secret
+from openami.quantities.units import WH
 from openami.security.signature import (
-    agreed_key,
     new_private_key,
-    public_key,
-    public_octets,
     sign,
     verify,
 )
 from openami.security.suites import SUITE_1
-
-BERLIN = ZoneInfo("Europe/Berlin")
-NOTHING = Data(Tag.INTEGER, 0)
-NOW = datetime(2025, 7, 1, 12, tzinfo=UTC)
-ENERGY, POWER = ObisCode(1, 0, 1, 8, 0), ObisCode(1, 0, 1, 7, 0)
-RELAY, SCRIPTS = ObisCode(0, 0, 96, 3, 10), ObisCode(0, 0, 10, 0, 106)
-NOTE, SERIAL = ObisCode(0, 0, 96, 13, 0), ObisCode(0, 0, 96, 1, 0)
-
-
-def octets(value: bytes) -> Data:
-    return Data(Tag.OCTET_STRING, value)
-
-
-def long_unsigned(value: int) -> Data:
-    return Data(Tag.LONG_UNSIGNED, value)
-
-
-def double(value: int) -> Data:
-    return Data(Tag.DOUBLE_LONG_UNSIGNED, value)
-
-
-def script(selector: int) -> Data:
-    return structure(octets(SCRIPTS.to_bytes()), long_unsigned(selector))
-
-
-def value_definition(class_id: int, name: ObisCode, attribute: int = 2) -> Data:
-    return structure(long_unsigned(class_id), octets(name.to_bytes()), Data(Tag.INTEGER, attribute))
-
-
-def capture(class_id: int, name: ObisCode, attribute: int = 2, element: int = 0) -> Data:
-    return structure(
-        long_unsigned(class_id), octets(name.to_bytes()), Data(Tag.INTEGER, attribute), long_unsigned(element)
-    )
-
-
-def refused(deed: object, *arguments: object) -> AccessResult:
-    with pytest.raises(AccessError) as caught:
-        deed(*arguments)  # type: ignore[operator]
-    return caught.value.result
-
-
-class House:
-    """A meter with an energy, a power, a relay, a note and scripts that open (1) and close (2) the relay."""
-
-    def __init__(self) -> None:
-        self.instant = NOW
-        self.power = 0
-        self.where = ControlState.CONNECTED
-        self.switched = 0
-        self.note = b"hello"
-        self.objects: dict[ObisCode, InterfaceObject] = {}
-        self.run = script_runner(self.objects.get)
-        self.add(Register(ENERGY, Tag.DOUBLE_LONG_UNSIGNED, WH, lambda: 123_456))
-        self.add(Register(POWER, Tag.LONG_UNSIGNED, Quantum(Unit.WATT), lambda: self.power))
-        self.add(DataObject(NOTE, lambda: octets(self.note), self.store_note))
-        self.add(DataObject(SERIAL, lambda: octets(b"M-7")))
-        self.add(DisconnectControl(RELAY, self))
-        scripts = ScriptTable(SCRIPTS, self.objects.get)
-        actions = (
-            structure(
-                Data(Tag.ENUM, 2),
-                long_unsigned(70),
-                octets(RELAY.to_bytes()),
-                Data(Tag.INTEGER, method),
-                NOTHING,
-            )
-            for method in (1, 2)
-        )
-        scripts.write(
-            2,
-            array(
-                structure(long_unsigned(number), array([action])) for number, action in enumerate(actions, 1)
-            ),
-        )
-        self.add(scripts)
-
-    def add(self, item: InterfaceObject) -> None:
-        self.objects[item.logical_name] = item
-
-    def find(self, name: ObisCode) -> InterfaceObject | None:
-        return self.objects.get(name)
-
-    def now(self) -> datetime:
-        return self.instant
-
-    def state(self) -> ControlState:
-        return self.where
-
-    def switch(self, state: ControlState) -> None:
-        self.switched += state is not self.where
-        self.where = state
-
-    def store_note(self, value: Data) -> None:
-        assert isinstance(value.value, bytes)
-        self.note = value.value
-
-
-@pytest.fixture
-def house() -> House:
-    return House()
-
 
 # --- image transfer -------------------------------------------------------------------------------------
 
@@ -496,279 +374,3 @@ def test_tables_of_registers_octets_and_status_bits(house: House) -> None:
     assert mapping.entries() == (40, 42)
     mapping.write(3, structure(Data(Tag.UNSIGNED, 1), array(long_unsigned(entry) for entry in (9, 8, 7))))
     assert mapping.entries() == (9, 7)
-
-
-# --- communication --------------------------------------------------------------------------------------
-
-
-def test_ports_hand_their_parameters_to_the_link() -> None:
-    applied: list[tuple[int, object]] = []
-    setup = HdlcSetup(
-        ObisCode(0, 0, 22, 0, 0), applied=lambda index, value: applied.append((index, value.value))
-    )
-    for index, value in ((3, 7), (4, 1)):
-        setup.write(index, Data(Tag.UNSIGNED, value))
-    for index, value in ((5, 512), (6, 2030)):
-        setup.write(index, long_unsigned(value))
-    assert applied == [(3, 7), (4, 1), (5, 512), (6, 2030)]
-    link = setup.link_parameters()
-    assert (link.transmit, link.receive, link.window_transmit, link.window_receive) == (512, 2030, 7, 1)
-    for index, wrong in ((3, Data(Tag.UNSIGNED, 8)), (5, long_unsigned(2031)), (9, long_unsigned(0x4000))):
-        assert refused(setup.write, index, wrong) is AccessResult.TYPE_UNMATCHED
-    slave = MbusSlavePort(ObisCode(0, 0, 20, 1, 0))
-    assert decode_plain(slave.read(4)) == 0
-    slave.write(5, Data(Tag.UNSIGNED, 3))
-    assert decode_plain(slave.read(4)) == 1
-
-
-def test_multicast_addresses_come_and_go() -> None:
-    setup = Ipv4Setup(ObisCode(0, 0, 25, 1, 0))
-    group = double(0xE000_0001)
-    setup.invoke(1, group)
-    setup.invoke(1, group)
-    assert decode_plain(encode(setup.invoke(3, NOTHING) or NOTHING)) == 1
-    assert refused(setup.invoke, 1, double(0x7F00_0001)) is AccessResult.SCOPE_OF_ACCESS_VIOLATED
-    setup.invoke(2, group)
-    assert refused(setup.invoke, 2, group) is AccessResult.OBJECT_UNDEFINED
-
-
-def test_calls_are_taken_and_made_in_their_windows(house: House) -> None:
-    answer = AutoAnswer(ObisCode(0, 0, 2, 2, 0), house.now, BERLIN)
-    night = octets(b"\xff" * 5 + bytes((22, 0, 0, 0)) + b"\x80\x00\xff")
-    morning = octets(b"\xff" * 5 + bytes((6, 0, 0, 0)) + b"\x80\x00\xff")
-    answer.write(3, array([structure(night, morning)]))
-    answer.write(6, structure(Data(Tag.UNSIGNED, 2), Data(Tag.UNSIGNED, 0)))
-    answer.write(7, array([structure(octets(b"4711"), Data(Tag.ENUM, 0))]))
-    answer.write(5, Data(Tag.UNSIGNED, 2))
-    assert not answer.answers(b"+494711", 5)
-    house.instant = datetime(2025, 7, 1, 21, tzinfo=UTC)
-    assert [answer.answers(*call) for call in ((b"+494711", 1), (b"+490815", 3), (b"+494711", 2))] == [
-        False, False, True,
-    ]  # fmt: skip
-    assert decode_plain(answer.read(4)) == 1
-    assert answer.answers(b"4711", 2)
-    assert decode_plain(answer.read(4)) == 2
-    assert not answer.answers(b"4711", 9)
-
-    dialled: list[bytes] = []
-    connect = AutoConnect(ObisCode(0, 0, 2, 1, 0), lambda to: (dialled.append(to), to == b"b")[1], house.now)
-    connect.write(3, Data(Tag.UNSIGNED, 1))
-    connect.write(6, array([octets(b"a"), octets(b"b"), octets(b"c")]))
-    connect.invoke(1, NOTHING)
-    connect.write(6, array([octets(b"a")]))
-    assert refused(connect.invoke, 1, NOTHING) is AccessResult.TEMPORARY_FAILURE
-    assert dialled == [b"a", b"b", b"a", b"a"]
-
-
-def test_versions_of_the_diagnostic_differ_in_their_cells() -> None:
-    state = NetworkState("net", 1, 0, 4, Cell(70_000, 21), 9, 1, 262, 1, 6300, (Cell(5, 3),), NOW)
-    old = GsmDiagnosticVersion0(ObisCode(0, 0, 25, 6, 0), lambda: state)
-    new = GsmDiagnostic(ObisCode(0, 0, 25, 6, 0), lambda: state)
-    assert decode_plain(old.read(6)) == (70_000 & 0xFFFF, 9, 21, 1)
-    assert decode_plain(new.read(6)) == (70_000, 9, 21, 1, 262, 1, 6300)
-    assert decode(new.read(6)).value[0].tag is Tag.DOUBLE_LONG_UNSIGNED  # type: ignore[index,union-attr]
-
-
-class OneSlave:
-    def __init__(self) -> None:
-        self.address: int | None = None
-        self.there = True
-        self.calls: list[object] = []
-
-    def _call(self, *what: object) -> None:
-        if not self.there:
-            raise LinkError("nobody answers")
-        self.calls.append(what)
-
-    def install(self, primary_address: int) -> SlaveIdentity:
-        self._call("install", primary_address)
-        return SlaveIdentity(12_345_678, 0x0C24, 7, 3, 1, 0, 0x0500)
-
-    def deinstall(self, primary_address: int) -> None:
-        self._call("deinstall", primary_address)
-
-    def capture(self, primary_address: int, blocks: tuple[tuple[bytes, bytes], ...]) -> SlaveIdentity:
-        self._call("capture", primary_address, blocks)
-        return SlaveIdentity(12_345_678, 0x0C24, 7, 3, len(self.calls), 4, 0x0500)
-
-    def synchronize(self, primary_address: int) -> None:
-        self._call("synchronize", primary_address)
-
-    def send(self, primary_address: int, blocks: tuple[tuple[bytes, bytes, Data], ...]) -> None:
-        self._call("send", primary_address, blocks)
-
-    def set_key(self, primary_address: int, key: bytes) -> None:
-        self._call("set_key", primary_address, len(key))
-
-    def transfer_key(self, primary_address: int, key: bytes) -> None:
-        self._call("transfer_key", primary_address, len(key))
-
-
-def test_a_slave_is_installed_captured_by_its_period_and_removed() -> None:
-    bus = OneSlave()
-    client = MbusClient(ObisCode(0, 1, 24, 1, 0), bus)
-    client.write(3, array([structure(octets(b"\x04"), octets(b"\x13"))]))
-    assert refused(client.invoke, 3, NOTHING) is AccessResult.TEMPORARY_FAILURE
-    client.invoke(1, Data(Tag.UNSIGNED, 5))
-    assert [decode_plain(client.read(index)) for index in range(5, 10)] == [5, 12_345_678, 0x0C24, 7, 3]
-    client.write(4, double(3600))
-    present = NOW + timedelta(minutes=30)
-    timeline = Timeline(lambda: present, NOW, (client,))
-    timeline.settle()
-    assert len(bus.calls) == 1
-    present = NOW + timedelta(hours=3)
-    timeline.settle()
-    assert bus.calls[1:] == [("capture", 5, ((b"\x04", b"\x13"),))] * 3
-    bus.there = False
-    assert refused(client.invoke, 3, NOTHING) is AccessResult.HARDWARE_FAULT
-    bus.there = True
-    client.invoke(7, octets(bytes(16)))
-    client.invoke(8, octets(bytes(16)))
-    assert decode_plain(client.read(14)) == 3
-    client.invoke(2, NOTHING)
-    assert decode_plain(client.read(6)) == 0
-    quality = BusQuality(9, 1, 1, 10, 8, 2)
-    diagnostic = MbusDiagnostic(ObisCode(0, 1, 24, 9, 0), lambda: quality, lambda: NOW)
-    diagnostic.invoke(1, NOTHING)
-    quality = BusQuality(9, 1, 1, 15, 11, 4)
-    assert [decode_plain(diagnostic.read(index)) for index in (6, 7, 8)] == [5, 3, 2]
-
-
-# --- security -------------------------------------------------------------------------------------------
-
-CLIENT, METER = b"OAMHES01", b"OAM\x00\x00\x00\x00\x07"
-
-
-def secured(suite: int = 0) -> tuple[DeviceSecurity, list[Incident]]:
-    incidents: list[Incident] = []
-    return DeviceSecurity(METER, MeterKeys.random(suite), observe=incidents.append), incidents
-
-
-def test_keys_are_transferred_all_or_none() -> None:
-    security, incidents = secured()
-    setup = SecuritySetup(ObisCode(0, 0, 43, 0, 0), security, 1, CLIENT)
-    before = security.keys
-    unicast, authentication = Secret.random(16), Secret.random(16)
-
-    def transfer(*pairs: tuple[KeyKind, bytes]) -> Data:
-        return array(structure(Data(Tag.ENUM, kind.value), octets(text)) for kind, text in pairs)
-
-    good = (KeyKind.GLOBAL_UNICAST, wrap(before.master, unicast))
-    bad = wrap(before.authentication, authentication)
-    for second in (bad, b"\0" * 24, wrap(before.master, unicast), wrap(before.master, Secret.random(24))):
-        pair = (KeyKind.AUTHENTICATION, second)
-        assert refused(setup.invoke, 2, transfer(good, pair)) is AccessResult.OTHER_REASON
-        assert security.keys == before
-    assert len(incidents) == 4
-    setup.invoke(2, transfer(good, (KeyKind.AUTHENTICATION, wrap(before.master, authentication))))
-    assert security.keys.global_unicast == unicast
-    assert security.keys.authentication == authentication
-    assert security.keys.master == before.master
-
-
-def test_the_policy_is_only_ever_strengthened() -> None:
-    security, _ = secured()
-    old = SecuritySetupVersion0(ObisCode(0, 0, 43, 0, 0), security, 1)
-    assert old.requests_must_be == Protection.NONE
-    old.invoke(1, Data(Tag.ENUM, 1))
-    assert old.requests_must_be == Protection.AUTHENTICATED
-    for weaker in (0, 2):
-        assert refused(old.invoke, 1, Data(Tag.ENUM, weaker)) is AccessResult.READ_WRITE_DENIED
-    old.invoke(1, Data(Tag.ENUM, 3))
-    assert old.requests_must_be == AUTHENTICATED_ENCRYPTION
-    new = SecuritySetup(ObisCode(0, 0, 43, 0, 0), security, 1)
-    new.invoke(1, Data(Tag.ENUM, 4 | 8 | 32))
-    assert new.requests_must_be == AUTHENTICATED_ENCRYPTION
-    assert refused(new.invoke, 1, Data(Tag.ENUM, 4 | 8)) is AccessResult.READ_WRITE_DENIED
-    assert refused(new.invoke, 1, Data(Tag.ENUM, 1)) is AccessResult.READ_WRITE_DENIED
-
-
-def test_a_key_is_agreed_on_and_known_to_both_and_forgeries_are_refused() -> None:
-    security, incidents = secured(1)
-    client_key, meter_key = new_private_key(SUITE_1), new_private_key(SUITE_1)
-    setup = SecuritySetup(ObisCode(0, 0, 43, 0, 0), security, 1, CLIENT)
-    ephemeral = new_private_key(SUITE_1)
-    mine = public_octets(ephemeral.public_key())
-    offered = array([structure(Data(Tag.ENUM, 0), octets(mine + sign(SUITE_1, client_key, b"\0" + mine)))])
-    assert refused(setup.invoke, 3, offered) is AccessResult.OTHER_REASON
-    security.signing_key = meter_key
-    security.client_keys = {1: client_key.public_key()}
-    forged = array([structure(Data(Tag.ENUM, 2), octets(mine + sign(SUITE_1, client_key, b"\0" + mine)))])
-    assert refused(setup.invoke, 3, forged) is AccessResult.OTHER_REASON
-    assert incidents
-    answer = setup.invoke(3, offered)
-    assert answer is not None
-    ((key_id, exchange),) = decode_plain(encode(answer))  # type: ignore[misc]
-    assert key_id == 0
-    verify(SUITE_1, meter_key.public_key(), b"\0" + exchange[:64], exchange[64:])
-    agreed = agreed_key(SUITE_1, ephemeral, public_key(SUITE_1, exchange[:64]), CLIENT, METER)
-    assert security.keys.global_unicast == agreed
-
-
-def test_values_are_protected_beside_the_association_and_set_only_when_verified(house: House) -> None:
-    security, _ = secured()
-    protection = DataProtection(ObisCode(0, 0, 43, 2, 0), house.find, protectors(security, {CLIENT}), METER)
-    protection.write(6, Data(Tag.ENUM, 4 | 8 | 32 | 64))
-    counters = MemoryCounters()
-    cipher = Cipher(security.keys, CLIENT, METER, SendCounter(counters, "c"), ReceiveCounters(counters))
-
-    def parameters(kind: int, title: bytes = CLIENT) -> Data:
-        key = structure(Data(Tag.ENUM, 0), Data(Tag.ENUM, 0))
-        options = structure(octets(b"t1"), octets(title), octets(METER), octets(b""), key)
-        return array([structure(Data(Tag.ENUM, kind), options)])
-
-    unrestricted = structure(Data(Tag.ENUM, 0), Data(Tag.NULL_DATA, None))
-
-    def listed(class_id: int, name: ObisCode) -> Data:
-        return array([Data(Tag.STRUCTURE, (*capture(class_id, name).value, unrestricted))])  # type: ignore[misc]
-
-    answer = protection.invoke(1, structure(listed(3, ENERGY), parameters(2)))
-    assert answer is not None
-    (used, sealed) = decode_plain(encode(answer))  # type: ignore[misc]
-    assert used[0][1][1:3] == (METER, CLIENT)  # type: ignore[index]
-    opened = cipher.open(sealed, AUTHENTICATED_ENCRYPTION)  # type: ignore[arg-type]
-    assert decode_plain(opened.apdu) == (123_456,)
-    assert (
-        refused(protection.invoke, 1, structure(listed(3, ENERGY), parameters(0)))
-        is AccessResult.READ_WRITE_DENIED
-    )
-    stranger = structure(listed(3, ENERGY), parameters(2, b"OAMHES02"))
-    assert refused(protection.invoke, 1, stranger) is AccessResult.OTHER_REASON
-    new = CipherSide(cipher).seal(encode(structure(octets(b"set"))))
-    damaged = new[:-1] + bytes((new[-1] ^ 1,))
-    request = (listed(1, NOTE), parameters(2))
-    assert refused(protection.invoke, 2, structure(*request, octets(damaged))) is AccessResult.OTHER_REASON
-    assert house.note == b"hello"
-    protection.invoke(2, structure(*request, octets(new)))
-    assert house.note == b"set"
-    assert (
-        refused(protection.invoke, 2, structure(*request, octets(new))) is AccessResult.OTHER_REASON
-    )  # replay
-    run = structure(
-        value_definition(70, RELAY, 1),
-        parameters(2),
-        octets(CipherSide(cipher).seal(encode(structure(NOTHING)))),
-    )
-    assert protection.invoke(3, run) is not None
-    assert house.where is ControlState.DISCONNECTED
-
-
-class CipherSide:
-    """The client's side of data protection."""
-
-    def __init__(self, cipher: Cipher) -> None:
-        self._cipher = cipher
-
-    def seal(self, plain: bytes) -> bytes:
-        return self._cipher.seal(plain, AUTHENTICATED_ENCRYPTION, Form.GENERAL_GLOBAL)
-
-
-def test_refusals_of_keys_never_show_them() -> None:
-    security, incidents = secured()
-    setup = SecuritySetup(ObisCode(0, 0, 43, 0, 0), security, 1, CLIENT)
-    text = wrap(security.keys.authentication, Secret(b"0123456789abcdef"))
-    with pytest.raises(AccessError) as caught:
-        setup.invoke(2, array([structure(Data(Tag.ENUM, 0), octets(text))]))
-    shown = f"{caught.value} {incidents} {security.keys}"
-    for secret in (security.keys.master, security.keys.authentication, security.keys.global_unicast):
-        assert secret.reveal().hex() not in shown

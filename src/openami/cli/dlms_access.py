@@ -124,7 +124,7 @@ def with_meter(run: Callable[..., None]) -> Callable[..., None]:
         for item in own
     ]
     # The meter is the first argument, what is done with it comes before how to get there.
-    command.__signature__ = inspect.Signature([listed[0], *mine, *listed[1:]])  # type: ignore[attr-defined]
+    vars(command)["__signature__"] = inspect.Signature([listed[0], *mine, *listed[1:]])
     command.__annotations__ = {item.name: item.annotation for item in (*listed, *mine)}
     command.__name__, command.__doc__ = run.__name__, run.__doc__
     return command

@@ -425,8 +425,10 @@ class Meter:
         missing = [place for place in dict.fromkeys(places.values()) if place not in self._scalers]
         if missing:
             for place, told in zip(missing, await self.get_many(missing), strict=True):
-                refused = told is None or isinstance(told, AccessError)
-                self._scalers[place] = None if refused else scaler_unit_of(told)  # type: ignore[arg-type]
+                if told is None or isinstance(told, AccessError):
+                    self._scalers[place] = None
+                else:
+                    self._scalers[place] = scaler_unit_of(told)
         scalers = {
             column: scaler for column, place in places.items() if (scaler := self._scalers[place]) is not None
         }

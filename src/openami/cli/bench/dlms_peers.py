@@ -16,7 +16,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 _PASSES = 3
@@ -67,14 +67,15 @@ def _dlms_cosem(task: dict[str, Any]) -> dict[str, float | None]:
     keys = bytes.fromhex(task["encryption_key"]), bytes.fromhex(task["authentication_key"])
     title = bytes.fromhex(task["title"])
 
-    def unseal() -> object:
+    def unseal() -> Sized:
         plain = security.decrypt(control, title, counter, keys[0], text, keys[1])
-        return parser.parse_bytes(xdlms.GetResponseNormal.from_bytes(plain).data)
+        rows: Sized = parser.parse_bytes(xdlms.GetResponseNormal.from_bytes(plain).data)
+        return rows
 
     parsed = utils.parse_as_dlms_data(value)
     if len(parsed) != task["rows"] or len(parser.parse_bytes(value)) != task["rows"]:
         raise ValueError("the peer reads another number of rows")
-    if not apdu or len(unseal()) != task["rows"]:  # type: ignore[arg-type]
+    if not apdu or len(unseal()) != task["rows"]:
         raise ValueError("the peer deciphers another number of rows")
     one = frames.InformationFrame.from_bytes(frame)
     built = frames.InformationFrame(

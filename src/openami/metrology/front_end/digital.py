@@ -10,7 +10,6 @@ Never to be broken: the sum is one of integers; all errors come from the parts i
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 from openami.metrology.front_end.converter import ConverterModel, noise_key
-from openami.metrology.front_end.measuring_principle import check_rate, checked
+from openami.metrology.front_end.measuring_principle import check_parameters, check_rate, checked
 from openami.quantities.errors import MeteringError
 
 F64 = npt.NDArray[np.float64]
@@ -67,11 +66,7 @@ class DigitalParameters:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("nominal_v", "basic_a", "maximum_a", "nominal_hz"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise MeteringError(f"{name} = {getattr(self, name)} of a digital meter", expected="above 0")
-        if not 1 <= self.phases <= 3:
-            raise MeteringError(f"a digital meter of {self.phases} phases", expected="1 to 3")
+        check_parameters(self, ("nominal_v", "basic_a", "maximum_a", "nominal_hz"), "digital meter")
         if not max(self.voltage.bits, self.current.bits) <= _MOST_BITS:
             raise MeteringError(
                 f"converters of {self.voltage.bits} and {self.current.bits} bits",

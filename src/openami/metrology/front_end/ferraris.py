@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from openami.metrology.front_end.measuring_principle import check_rate, checked
+from openami.metrology.front_end.measuring_principle import check_parameters, check_rate, checked
 from openami.metrology.front_end.sensor import MINUTE_RAD
 from openami.quantities.errors import MeteringError
 
@@ -103,26 +103,15 @@ class FerrarisParameters:
     inertia_s: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in (
-            "nominal_v",
-            "basic_a",
-            "nominal_hz",
-            "revolutions_per_kwh",
-            "coil_loss",
-            "iron_loss",
-            "disc_time_constant_s",
-            "permeability_knee_a",
-            "hole_half_width_deg",
-            "inertia_s",
-        ):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise MeteringError(f"{name} = {getattr(self, name)} of a Ferraris meter", expected="above 0")
+        positive = (
+            "nominal_v", "basic_a", "nominal_hz", "revolutions_per_kwh", "coil_loss", "iron_loss",
+            "disc_time_constant_s", "permeability_knee_a", "hole_half_width_deg", "inertia_s",
+        )  # fmt: skip
+        check_parameters(self, positive, "Ferraris meter")
         if not self.maximum_a >= self.basic_a:
             raise MeteringError(
                 f"maximum_a = {self.maximum_a:g}", expected=f"at least basic_a, {self.basic_a:g}"
             )
-        if not 1 <= self.phases <= 3:
-            raise MeteringError(f"a Ferraris meter of {self.phases} phases", expected="1 to 3")
         if not 0.0 <= self.voltage_brake + self.current_brake < 0.5:
             raise MeteringError("the fluxes brake more than the magnet", expected="shares below 0.5 together")
 

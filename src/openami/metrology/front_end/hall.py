@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from openami.metrology.front_end.measuring_principle import check_rate, checked
+from openami.metrology.front_end.measuring_principle import check_parameters, check_rate, checked
 from openami.metrology.front_end.sensor import MINUTE_RAD
 from openami.quantities.errors import MeteringError
 
@@ -82,13 +82,8 @@ class HallParameters:
     no_load_threshold: float = 2.0e-3
 
     def __post_init__(self) -> None:
-        for name in ("nominal_v", "basic_a", "maximum_a", "nominal_hz", "bandwidth_hz"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise MeteringError(
-                    f"{name} = {getattr(self, name)} of a Hall multiplier", expected="above 0"
-                )
-        if not 1 <= self.phases <= 3:
-            raise MeteringError(f"a Hall multiplier of {self.phases} phases", expected="1 to 3")
+        positive = ("nominal_v", "basic_a", "maximum_a", "nominal_hz", "bandwidth_hz")
+        check_parameters(self, positive, "Hall multiplier")
         lag_minutes = math.atan(self.nominal_hz / self.bandwidth_hz) / MINUTE_RAD
         if not -lag_minutes < self.angle_minutes < 600.0:
             raise MeteringError(

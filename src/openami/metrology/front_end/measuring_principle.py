@@ -11,6 +11,7 @@ registered energy is the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,15 @@ F64 = npt.NDArray[np.float64]
 
 SOURCE = "typical of meters of the kind, recalled; no product, confirm before relying on it"
 """Provenance of every default parameter of a measuring principle."""
+
+
+class Parameters(Protocol):
+    """Parameters of a principle."""
+
+    @property
+    def phases(self) -> int:
+        """Number of phases."""
+        ...
 
 
 class MeasuringPrinciple(Protocol):
@@ -98,3 +108,28 @@ def check_rate(rate_hz: float, nominal_hz: float) -> None:
         raise MeteringError(
             f"rate_hz = {rate_hz:g}", expected=f"64 samples a cycle and more, {64 * nominal_hz:g} Hz"
         )
+
+
+def check_parameters(parameters: Parameters, positive: Iterable[str], kind: str) -> None:
+    """Refuse a meter that nobody could build.
+
+    Parameters
+    ----------
+    parameters:
+        Those of a principle.
+    positive:
+        Which of them must be above zero.
+    kind:
+        What is made from them, for the message.
+
+    Raises
+    ------
+    MeteringError
+        One of them is not, or there are not one to three phases.
+    """
+    for name in positive:
+        value = getattr(parameters, name)
+        if not (math.isfinite(value) and value > 0):
+            raise MeteringError(f"{name} = {value} of a {kind}", expected="above 0")
+    if not 1 <= parameters.phases <= 3:
+        raise MeteringError(f"a {kind} of {parameters.phases} phases", expected="1 to 3")

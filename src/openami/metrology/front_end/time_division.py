@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from openami.metrology.front_end.measuring_principle import check_rate, checked
+from openami.metrology.front_end.measuring_principle import check_parameters, check_rate, checked
 from openami.metrology.front_end.sensor import MINUTE_RAD
 from openami.quantities.errors import MeteringError
 
@@ -81,22 +81,11 @@ class TimeDivisionParameters:
     no_load_threshold: float = 2.0e-3
 
     def __post_init__(self) -> None:
-        for name in (
-            "nominal_v",
-            "basic_a",
-            "maximum_a",
-            "nominal_hz",
-            "carrier_hz",
-            "transformer_minutes",
-            "core_saturation",
-            "bandwidth_hz",
-        ):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise MeteringError(
-                    f"{name} = {getattr(self, name)} of a time-division multiplier", expected="above 0"
-                )
-        if not 1 <= self.phases <= 3:
-            raise MeteringError(f"a time-division multiplier of {self.phases} phases", expected="1 to 3")
+        positive = (
+            "nominal_v", "basic_a", "maximum_a", "nominal_hz", "carrier_hz", "transformer_minutes",
+            "core_saturation", "bandwidth_hz",
+        )  # fmt: skip
+        check_parameters(self, positive, "time-division multiplier")
         if not self.headroom > 1.0:
             raise MeteringError(f"headroom = {self.headroom:g}", expected="above 1: the duty must not clip")
         if not self.trim_minutes < self.transformer_minutes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -368,7 +368,7 @@ def _mixed(values: Sequence[Plain], present: npt.NDArray[np.bool_]) -> pa.Array:
 
 
 def _json(value: Plain) -> str:
-    def plain(item: object) -> Any:
-        return item.hex() if isinstance(item, bytes) else plain_text(item)  # type: ignore[arg-type]
+    def plain(item: Plain) -> str:
+        return item.hex() if isinstance(item, bytes) else plain_text(item)
 
     return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS).decode()
