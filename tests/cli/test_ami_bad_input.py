@@ -226,7 +226,7 @@ def test_names_nobody_knows(ami: Ami, october: Path) -> None:
         (("exceptions", "list", "--kind", "ghost"), "ghost"),
         (("meter", "serve", "--model", "ghost"), "ghost"),
         (("export", "x.csv", "--series", "ghost"), "ghost"),
-        (("export", "nowhere/x.csv"), "No such file"),
+        (("export", "nowhere/x.csv"), "nowhere: there is no such folder"),
         (("init",), "already"),
     ],
 )
