@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from openami.protocols.dlms.axdr import (
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import (
     Data,
     Tag,
     array,
@@ -19,7 +20,6 @@ from openami.protocols.dlms.interface_classes.interface_object import InterfaceO
 from openami.protocols.dlms.interface_classes.object_reference import script_runner
 from openami.protocols.dlms.interface_classes.register import Register
 from openami.protocols.dlms.interface_classes.script_table import ScriptTable
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import WH, Quantum, Unit
 

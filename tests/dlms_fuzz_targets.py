@@ -22,34 +22,35 @@ from dlms_mutation import (
 from openami.meter.cosem_objects import meter_device
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import household_fleet
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_block_transfer import TransferBlock
-from openami.protocols.dlms.apdu_get import GetResponse
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import decode, decode_plain, encode, plain
-from openami.protocols.dlms.ciphered_apdu import CipheredApdu, Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.decode_layers import decode_layers
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.general_ciphering import AgreementKeys, KeySource
-from openami.protocols.dlms.general_signing import Signer
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame, control_of
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.initiate import PROPOSED_FOR_WINDOWS, InitiateRequest, InitiateResponse
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.mbus_frame import MBusDecoder, segmented
-from openami.protocols.dlms.message_protection import Accepted, Manner, MessageProtection, Signing
-from openami.protocols.dlms.mode_e import Identification, ModeEClient, ModeEServer, SignOnState
-from openami.protocols.dlms.p1_telegram import P1Decoder
-from openami.protocols.dlms.profile_buffer import ProfileDecoder
-from openami.protocols.dlms.push_framing import PushReader, pushes_of
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.general_block import TransferBlock
+from openami.protocols.dlms.apdus.get import GetResponse
+from openami.protocols.dlms.apdus.initiate import PROPOSED_FOR_WINDOWS, InitiateRequest, InitiateResponse
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import decode, decode_plain, encode, plain
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame, control_of
+from openami.protocols.dlms.framing.mbus_frame import MBusDecoder, segmented
+from openami.protocols.dlms.framing.mode_e import Identification, ModeEClient, ModeEServer, SignOnState
+from openami.protocols.dlms.framing.p1_telegram import P1Decoder
+from openami.protocols.dlms.framing.push_framing import PushReader, pushes_of
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.layers.decode_layers import decode_layers
+from openami.protocols.dlms.protection.ciphered_apdu import CipheredApdu, Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.general_ciphering import AgreementKeys, KeySource
+from openami.protocols.dlms.protection.general_signing import Signer
+from openami.protocols.dlms.protection.message_protection import Accepted, Manner, MessageProtection, Signing
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import OpenAmiError, RemoteProtocolError
 from openami.quantities.obis import ObisCode

@@ -18,18 +18,19 @@ from typing import Any, Protocol
 from openami.meter.cosem_objects import meter_device
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import household_fleet
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import Data, Tag, array, decode_plain, structure
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, decode_plain, structure
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
 from openami.protocols.dlms.interface_classes.data import DataObject
 from openami.protocols.dlms.interface_classes.image_transfer import ImageMemory, ImageTransfer, VerifiedImage
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.interface_classes.script_table import ScriptTable
 from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.obis import ObisCode
 from openami.security.meter_keys import MeterKeys

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from openami.protocols.dlms.hdlc_frame import HdlcAddress
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress
 
 DEVICE, LOW, HIGH = 17, 32, 4
 PASSWORD = b"12345678"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import Data, Tag, structure
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.descriptors import Attribute, Method
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute, Method
+from openami.protocols.dlms.apdus.results import (
+    AccessError,
+)
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.protocols.dlms.interface_classes.interface_object import (
     AttributeRule,
     InterfaceObject,
 )
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.results import (
-    AccessError,
-)
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.obis import ObisCode
 
 PASSWORD = b"12345678"

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import HdlcDecoder, HdlcFrame
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import Any
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec
 from openami.meter.tcp_server import FleetServer
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.udp_wrapper import DatagramSession
+from openami.protocols.dlms.server.datagram_session import DatagramSession
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.clock import SimulatedClock
 
 

@@ -18,12 +18,12 @@ import pytest
 
 from ami_command import Ami, Outcome, command, run_ami
 from openami.cli.hex_dump import octets_of_text
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.axdr import Data, Tag, structure
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION
 from openami.quantities.errors import FormatError
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import MeterKeys

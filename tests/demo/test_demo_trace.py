@@ -18,8 +18,9 @@ import pytest
 from demo_world import DAYS, DemoRun
 from openami.billing.explain import Node
 from openami.cli.demo.scenario import FIRST_DAY, ZONE
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_get import (
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.get import (
     GetRequest,
     GetRequestList,
     GetResponse,
@@ -27,11 +28,10 @@ from openami.protocols.dlms.apdu_get import (
     GetResponseList,
     read_results,
 )
-from openami.protocols.dlms.axdr import decode_plain
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.octets import Reader
-from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.encoding.axdr import decode_plain
+from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder, capture_instants
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
 from openami.quantities.civil_time import CivilDay, zone_of
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL, ObisCode
 from openami.readings.evidence import frames_of

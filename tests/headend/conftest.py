@@ -13,7 +13,7 @@ import pytest
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, household_fleet
 from openami.meter.tcp_server import FleetServer
-from openami.protocols.dlms.client_security import ClientSecurity
+from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.readings.read_order import ReadOrder

@@ -17,7 +17,7 @@ from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.faults import DeadMeter, LostReplies
 from openami.meter.fleet_spec import household_fleet
-from openami.protocols.dlms.apdu import decode_apdu
+from openami.protocols.dlms.apdus.apdu import decode_apdu
 from openami.quantities.errors import QuantityError, StoreError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_ENERGY, IMPORT_INTERVAL, ObisCode
 from openami.readings.event import EventCode

@@ -21,18 +21,18 @@ from openami.meter.cosem_objects import FleetDevices, meter_device
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, household_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.attribute_value import Quality
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.client_security import ClientSecurity, send_counter_name
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.initiate import Conformance
-from openami.protocols.dlms.object_list import Right, readable
-from openami.protocols.dlms.results import AccessError, AccessResult, AssociationError
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.vendor_quirks import quirks_named
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.initiate import Conformance
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult, AssociationError
+from openami.protocols.dlms.client.attribute_value import Quality
+from openami.protocols.dlms.client.client_security import ClientSecurity, send_counter_name
+from openami.protocols.dlms.client.object_list import Right, readable
+from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.session import ServerSession
 from openami.protocols.driver import RecordedFrame
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError, LocalProtocolError, RemoteProtocolError, SecurityError

@@ -19,15 +19,15 @@ from openami.headend.dlms_tcp import (
     LinkSettings,
 )
 from openami.headend.tcp_link import MAX_RECEIVED, MAX_UNREAD
-from openami.protocols.dlms.association_policy import management
-from openami.protocols.dlms.axdr import Data, Tag, array, encode, structure
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.units import scaler_unit
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, InterfaceObject
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.units import scaler_unit
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.server.association_policy import management
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_ENERGY, IMPORT_INTERVAL
 from openami.quantities.units import Quantum, Unit

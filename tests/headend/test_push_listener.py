@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from openami.headend.push_listener import Push, PushFault, PushLimits, PushListener
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.axdr import Data, Tag, structure
-from openami.protocols.dlms.block_transfer import unconfirmed_blocks
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.general_ciphering import GeneralCipher, KeySource
-from openami.protocols.dlms.hdlc_frame import HdlcAddress, HdlcFrame
-from openami.protocols.dlms.mbus_frame import segmented
-from openami.protocols.dlms.push_framing import Framing
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.vendor_quirks import quirks_named
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.apdus.block_transfer import unconfirmed_blocks
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress, HdlcFrame
+from openami.protocols.dlms.framing.mbus_frame import segmented
+from openami.protocols.dlms.framing.push_framing import Framing
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.general_ciphering import GeneralCipher, KeySource
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError, ProtectionError, RemoteProtocolError
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter

@@ -16,7 +16,7 @@ from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.exceptions import ExceptionList
 from openami.mdm.ingest import IngestDoor
 from openami.mdm.stores.store import ReadingStore
-from openami.protocols.dlms.client_security import ClientSecurity
+from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.quantities.obis import IMPORT_INTERVAL
 from openami.readings.event import EventCode
 from openami.readings.evidence import frames_of

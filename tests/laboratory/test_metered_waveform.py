@@ -19,8 +19,8 @@ from openami.meter.model import meter_model
 from openami.meter.tcp_server import FleetServer
 from openami.metrology.waveform.closed_form import reference
 from openami.metrology.waveform.polyphase import balanced
-from openami.protocols.dlms.client import management_association
-from openami.protocols.dlms.descriptors import Attribute
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.client.association import management_association
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import MeteringError
 from openami.quantities.obis import ObisCode

@@ -17,21 +17,26 @@ from openami.meter.cosem_objects import FleetDevices
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, fleet_document, fleet_from_document
 from openami.meter.load_curve import CurveKind, CurveSpec
-from openami.protocols.dlms.apdu_get import GetRequest
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.axdr import Data, Tag, array, decode, decode_plain, encode, structure
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import Attribute, Method, by_entry
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute, Method, by_entry
+from openami.protocols.dlms.apdus.get import GetRequest
+from openami.protocols.dlms.apdus.results import (
+    AccessError,
+    AccessResult,
+    AssociationError,
+    ServiceRefusedError,
+)
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.object_list import ObjectList, Right, object_list
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, decode, decode_plain, encode, structure
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.protocols.dlms.interface_classes.clock_rules import RuledZone
 from openami.protocols.dlms.interface_classes.interface_object import Access
 from openami.protocols.dlms.interface_classes.stored_object import StoredObject
-from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION
-from openami.protocols.dlms.object_list import ObjectList, Right, object_list
-from openami.protocols.dlms.results import AccessError, AccessResult, AssociationError, ServiceRefusedError
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, ProtectionError, QuantityError
 from openami.quantities.obis import ObisCode

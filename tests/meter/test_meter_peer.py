@@ -14,7 +14,7 @@ from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, MeterSpec
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.tcp_server import FleetServer
-from openami.protocols.dlms.axdr import decode_plain
+from openami.protocols.dlms.encoding.axdr import decode_plain
 from openami.quantities.clock import SimulatedClock
 
 ROOT = Path(__file__).resolve().parents[2]

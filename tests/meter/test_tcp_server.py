@@ -28,15 +28,15 @@ from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, household_fl
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.serve import Serving, fast_loop, serve_fleet
 from openami.meter.tcp_server import FleetServer, Limits
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.axdr import Data, Tag, decode_plain
-from openami.protocols.dlms.client import Association, management_association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import Attribute, Method, Selector, by_range
-from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants
-from openami.protocols.dlms.results import AccessError, AssociationError
-from openami.protocols.dlms.security_control import Protection
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute, Method, Selector, by_range
+from openami.protocols.dlms.apdus.results import AccessError, AssociationError
+from openami.protocols.dlms.client.association import Association, management_association
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import Data, Tag, decode_plain
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder, capture_instants
+from openami.protocols.dlms.protection.security_control import Protection
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError, RemoteProtocolError
 from openami.quantities.obis import ObisCode

@@ -31,8 +31,8 @@ from openami.metrology.energy.energy_path import EnergyPath
 from openami.metrology.energy.registers import Register
 from openami.metrology.energy.settings import EnergySettings
 from openami.metrology.legal_identity import LegalIdentity, legal_identity
-from openami.protocols.dlms.client import management_association
-from openami.protocols.dlms.descriptors import Attribute
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.client.association import management_association
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import MeteringError, QuantityError
 from openami.quantities.obis import EXPORT_ENERGY, IMPORT_ENERGY, ObisCode, lookup

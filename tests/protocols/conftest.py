@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from acting_objects import House
-from openami.protocols.dlms.association_policy import management, public
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.date_time import CosemDateTime, date_times_of
-from openami.protocols.dlms.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.encoding.date_time import CosemDateTime, date_times_of
 from openami.protocols.dlms.interface_classes.clock import ClockObject
 from openami.protocols.dlms.interface_classes.data import DataObject
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState, DisconnectControl
@@ -27,8 +26,9 @@ from openami.protocols.dlms.interface_classes.profile_generic import (
 )
 from openami.protocols.dlms.interface_classes.register import ExtendedRegister, Register
 from openami.protocols.dlms.interface_classes.sap_assignment import SapAssignment
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.server.association_policy import management, public
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import WH, Quantum, Unit
 

@@ -30,9 +30,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # what tests share lies a folder higher
 

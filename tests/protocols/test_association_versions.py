@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.association_policy import (
-    Administration,
-    AssociationPolicy,
-    Mechanism,
-    ObjectRights,
-    public,
-)
-from openami.protocols.dlms.axdr import NULL, Data, Tag, array, decode_plain, structure
-from openami.protocols.dlms.client import Association, management_association
-from openami.protocols.dlms.descriptors import Attribute, Method
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute, Method
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.client.association import Association, management_association
+from openami.protocols.dlms.client.object_list import Right, object_list
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array, decode_plain, structure
 from openami.protocols.dlms.interface_classes.association_ln import association_object, association_objects
 from openami.protocols.dlms.interface_classes.data import DataObject
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState, DisconnectControl
 from openami.protocols.dlms.interface_classes.interface_object import Access
-from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
-from openami.protocols.dlms.object_list import Right, object_list
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import (
+    Administration,
+    AssociationPolicy,
+    ObjectRights,
+    public,
+)
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
 

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.axdr import Data, Tag, encode
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.decode_layers import MAX_DUMP, decode_layers
-from openami.protocols.dlms.general_ciphering import GeneralCipher, KeySource
-from openami.protocols.dlms.hdlc_frame import HdlcAddress, HdlcFrame
-from openami.protocols.dlms.layer_tree import Node
-from openami.protocols.dlms.layers_of_protection import LayerKeys
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.vendor_quirks import quirks_named, quirks_of, vendor_quirks
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.client.vendor_quirks import quirks_named, quirks_of, vendor_quirks
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress, HdlcFrame
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.layers.decode_layers import MAX_DUMP, decode_layers
+from openami.protocols.dlms.layers.layer_tree import Node
+from openami.protocols.dlms.layers.protection_layers import LayerKeys
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.general_ciphering import GeneralCipher, KeySource
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError, SecurityError
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import MeterKeys

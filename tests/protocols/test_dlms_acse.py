@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.acse import (
+from openami.protocols.dlms.apdus.acse import (
     AssociationRequest,
     AssociationResponse,
     ReleaseRequest,
     ReleaseResponse,
 )
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.initiate import (
+from openami.protocols.dlms.apdus.initiate import (
     ConfirmedServiceError,
     Conformance,
     InitiateRequest,
     InitiateResponse,
 )
-from openami.protocols.dlms.results import AssociationResult
-from openami.protocols.dlms.units import cosem_units, quantum_of, scaler_unit
+from openami.protocols.dlms.apdus.results import AssociationResult
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.encoding.units import cosem_units, quantum_of, scaler_unit
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 from openami.quantities.units import WH, Quantum, Unit
 

@@ -14,19 +14,28 @@ from typing import Any, TypeVar
 import pytest
 
 from dlms_interop_world import DEVICE, HIGH, TITLE, software_meter
-from openami.protocols.dlms.apdu import ExceptionResponse, decode_apdu
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, CipheredApdu, Form
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.results import AccessError, AssociationError, ServiceError, ServiceRefusedError
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection, SecurityHeader
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame, WrapperChannel
+from openami.protocols.dlms.apdus.apdu import ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.results import (
+    AccessError,
+    AssociationError,
+    ServiceError,
+    ServiceRefusedError,
+)
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperChannel
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, CipheredApdu, Form
+from openami.protocols.dlms.protection.security_control import (
+    AUTHENTICATED_ENCRYPTION,
+    Protection,
+    SecurityHeader,
+)
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import OpenAmiError, RemoteProtocolError
 from openami.quantities.obis import IMPORT_ENERGY, ObisCode
 from openami.readings.event import EventCode

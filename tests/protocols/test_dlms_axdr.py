@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.axdr import (
+from openami.protocols.dlms.encoding.axdr import (
     BitString,
     CompactArray,
     Data,

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import decode_plain
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.encoding.axdr import decode_plain
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"

@@ -14,13 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_block_transfer import TransferBlock
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.block_transfer import (
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.block_transfer import (
     ABORT,
     MAX_FRUITLESS,
     BlockTransfer,
@@ -28,17 +24,22 @@ from openami.protocols.dlms.block_transfer import (
     data_octets,
     unconfirmed_blocks,
 )
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import HdlcAddress, HdlcDecoder, HdlcFrame
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, SUPPORTED, Conformance
-from openami.protocols.dlms.limits import MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.general_block import TransferBlock
+from openami.protocols.dlms.apdus.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, SUPPORTED, Conformance
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.encoding.limits import MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress, HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.date_time import UNSPECIFIED_DEVIATION, CosemDateTime, date_times_of, instants_of
+from openami.protocols.dlms.encoding.date_time import (
+    UNSPECIFIED_DEVIATION,
+    CosemDateTime,
+    date_times_of,
+    instants_of,
+)
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -8,16 +8,19 @@ from typing import Any, TypeVar
 
 import pytest
 
-from openami.protocols.dlms.apdu import ExceptionResponse, decode_apdu
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
-from openami.protocols.dlms.general_ciphering import (
+from openami.protocols.dlms.apdus.apdu import ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, Conformance
+from openami.protocols.dlms.apdus.results import AssociationError, ServiceError
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.interface_classes.data import DataObject
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.general_ciphering import (
     AgreedKey,
     GeneralCipher,
     GeneralCiphering,
@@ -25,17 +28,19 @@ from openami.protocols.dlms.general_ciphering import (
     KeySource,
     WrappedKey,
 )
-from openami.protocols.dlms.general_header import GeneralHeader
-from openami.protocols.dlms.general_signing import GeneralSigning
-from openami.protocols.dlms.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, Conformance
-from openami.protocols.dlms.interface_classes.data import DataObject
-from openami.protocols.dlms.key_agreement import EphemeralOffer
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.message_protection import Accepted, Signing
-from openami.protocols.dlms.results import AssociationError, ServiceError
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection, SecurityHeader
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.protection.general_header import GeneralHeader
+from openami.protocols.dlms.protection.general_signing import GeneralSigning
+from openami.protocols.dlms.protection.key_agreement import EphemeralOffer
+from openami.protocols.dlms.protection.message_protection import Accepted, Signing
+from openami.protocols.dlms.protection.security_control import (
+    AUTHENTICATED_ENCRYPTION,
+    Protection,
+    SecurityHeader,
+)
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError, ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security import signature

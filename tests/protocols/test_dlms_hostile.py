@@ -17,15 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_get import GetRequestNext, GetResponseBlock
-from openami.protocols.dlms.association_state import TRANSITIONS, Event, State, following
-from openami.protocols.dlms.axdr import Data, Tag, decode_plain, encode
-from openami.protocols.dlms.client import Association, management_association
-from openami.protocols.dlms.descriptors import Attribute, Method
-from openami.protocols.dlms.results import AccessError, ServiceRefusedError
-from openami.protocols.dlms.server import MAX_KEPT, ServerSession
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.descriptors import Attribute, Method
+from openami.protocols.dlms.apdus.get import GetRequestNext, GetResponseBlock
+from openami.protocols.dlms.apdus.results import AccessError, ServiceRefusedError
+from openami.protocols.dlms.client.association import Association, management_association
+from openami.protocols.dlms.client.association_state import TRANSITIONS, Event, State, following
+from openami.protocols.dlms.encoding.axdr import Data, Tag, decode_plain, encode
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.server.session import MAX_KEPT, ServerSession
 from openami.quantities.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from dlms_interop_world import DEVICE, HIGH, IMAGE, TITLE, InteropMeter, SignedFirmware, software_meter
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.image_upload import ImageUpload
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.image_upload import ImageUpload
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
 from openami.protocols.dlms.interface_classes.image_transfer import ImageStatus, ImageTransfer
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 from openami.security.counters import MemoryCounters
 

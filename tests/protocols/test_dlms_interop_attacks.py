@@ -29,10 +29,10 @@ from dlms_interop_world import (
     served,
     software_meter,
 )
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcAddress, HdlcFrame, control_of
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcAddress, HdlcFrame, control_of
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.readings.event import EventCode
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "dlms" / "vectors.json"

@@ -30,16 +30,16 @@ from dlms_interop_world import (
     served,
     software_meter,
 )
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.axdr import Data, Tag, array, decode, structure
-from openami.protocols.dlms.hdlc_frame import HdlcAddress
-from openami.protocols.dlms.hdlc_link import unnumbered_information
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, decode, structure
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress
+from openami.protocols.dlms.framing.hdlc_link import unnumbered_information
+from openami.protocols.dlms.framing.llc import RESPONSE
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState
 from openami.protocols.dlms.interface_classes.image_transfer import ImageStatus
-from openami.protocols.dlms.llc import RESPONSE
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION
 
 pytestmark = [
     pytest.mark.peer,

@@ -32,15 +32,15 @@ from dlms_interop_world import (
     served,
     software_meter,
 )
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.axdr import decode_plain
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, GENERAL_GLO, CipheredApdu
-from openami.protocols.dlms.descriptors import by_entry
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import by_entry
+from openami.protocols.dlms.encoding.axdr import decode_plain
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
 from openami.protocols.dlms.interface_classes.interface_object import Access
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, GENERAL_GLO, CipheredApdu
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 
 pytestmark = [
     pytest.mark.peer,

@@ -23,15 +23,15 @@ from openami.meter.cosem_objects import FleetDevices
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
 from openami.meter.load_curve import CurveKind, CurveSpec
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.axdr import decode_plain
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.results import AccessError
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.results import AccessError
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import decode_plain
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import QuantityError, RemoteProtocolError
 from openami.quantities.obis import ObisCode

@@ -19,39 +19,40 @@ from echo_meter import (
     World,
     results_of,
 )
-from openami.protocols.dlms.acse import ReleaseRequest
-from openami.protocols.dlms.apdu import ExceptionResponse, decode_apdu
-from openami.protocols.dlms.apdu_access import (
+from openami.protocols.dlms.apdus.access import (
     AccessAction,
     AccessGet,
     AccessItem,
     AccessSet,
     LongInvoke,
 )
-from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.axdr import Data, Tag, structure
-from openami.protocols.dlms.block_transfer import UnconfirmedBlocks
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
-from openami.protocols.dlms.general_ciphering import KeySource
-from openami.protocols.dlms.initiate import PROPOSED, Conformance, InitiateRequest
-from openami.protocols.dlms.interface_classes.interface_object import (
-    Access,
-)
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.message_protection import Accepted, Manner
-from openami.protocols.dlms.notifications import PLAIN, Notifier, general_glo
-from openami.protocols.dlms.results import (
+from openami.protocols.dlms.apdus.acse import ReleaseRequest
+from openami.protocols.dlms.apdus.apdu import ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.block_transfer import UnconfirmedBlocks
+from openami.protocols.dlms.apdus.initiate import PROPOSED, Conformance, InitiateRequest
+from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
+from openami.protocols.dlms.apdus.results import (
     AccessResult,
     ServiceError,
 )
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.interface_classes.interface_object import (
+    Access,
+)
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.general_ciphering import KeySource
+from openami.protocols.dlms.protection.message_protection import Accepted, Manner
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.notifications import PLAIN, Notifier, general_glo
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError, ProtectionError
 from openami.security.meter_keys import MeterKeys
 

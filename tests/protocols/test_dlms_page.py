@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openami.meter.companion_model import companion_names
 from openami.protocols.dlms import interface_classes
-from openami.protocols.dlms.class_names import CLASS_NAMES
+from openami.protocols.dlms.interface_classes.class_names import CLASS_NAMES
 from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "dlms.md"

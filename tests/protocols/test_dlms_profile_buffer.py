@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.axdr import Data, Delta, Tag, array, encode, structure
-from openami.protocols.dlms.date_time import date_times_of
-from openami.protocols.dlms.profile_buffer import (
+from openami.protocols.dlms.encoding.axdr import Data, Delta, Tag, array, encode, structure
+from openami.protocols.dlms.encoding.date_time import date_times_of
+from openami.protocols.dlms.encoding.profile_buffer import (
     Column,
     ColumnKind,
     ProfileDecoder,

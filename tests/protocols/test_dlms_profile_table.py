@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.attribute_value import Quality, attribute_value, date_time_text, plain_text
-from openami.protocols.dlms.axdr import (
+from openami.protocols.dlms.apdus.descriptors import CLOCK_COLUMN, Attribute, CaptureObject
+from openami.protocols.dlms.client.attribute_value import Quality, attribute_value, date_time_text, plain_text
+from openami.protocols.dlms.client.object_list import Right, object_list
+from openami.protocols.dlms.client.profile_table import ProfileDescription, capture_objects, profile_table
+from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.encoding.axdr import (
     NULL,
     BitString,
     CompactArray,
@@ -25,14 +29,10 @@ from openami.protocols.dlms.axdr import (
     encode,
     structure,
 )
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import CLOCK_COLUMN, Attribute, CaptureObject
-from openami.protocols.dlms.object_list import Right, object_list
-from openami.protocols.dlms.profile_buffer import ProfileDecoder
-from openami.protocols.dlms.profile_table import ProfileDescription, capture_objects, profile_table
-from openami.protocols.dlms.scaler_unit import ScalerUnit, scaler_unit_of
-from openami.protocols.dlms.typed_value import data_like, data_of_text, tag_named
-from openami.protocols.dlms.vendor_quirks import quirks_named
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
+from openami.protocols.dlms.encoding.scaler_unit import ScalerUnit, scaler_unit_of
+from openami.protocols.dlms.encoding.typed_value import data_like, data_of_text, tag_named
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

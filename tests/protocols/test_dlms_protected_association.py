@@ -8,27 +8,28 @@ from typing import Any, TypeVar
 
 import pytest
 
-from openami.protocols.dlms.acse import CONTEXT_LN_CIPHERED, AssociationRequest, AssociationResponse
-from openami.protocols.dlms.apdu import ExceptionResponse, decode_apdu
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, CipheredApdu, Form
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.client_security import MAX_RECOVERY_JUMP, ClientSecurity
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
-from openami.protocols.dlms.initiate import SUPPORTED, InitiateRequest
-from openami.protocols.dlms.interface_classes.data import DataObject
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.results import (
+from openami.protocols.dlms.apdus.acse import CONTEXT_LN_CIPHERED, AssociationRequest, AssociationResponse
+from openami.protocols.dlms.apdus.apdu import ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.initiate import SUPPORTED, InitiateRequest
+from openami.protocols.dlms.apdus.results import (
     AssociationError,
     AssociationResult,
     ServiceError,
     ServiceRefusedError,
 )
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.client_security import MAX_RECOVERY_JUMP, ClientSecurity
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.interface_classes.data import DataObject
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, CipheredApdu, Form
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError, ProtectionError, SecurityError
 from openami.quantities.obis import ObisCode
 from openami.security import signature

@@ -20,8 +20,7 @@ from echo_meter import (
     World,
     results_of,
 )
-from openami.protocols.dlms.apdu import ExceptionResponse, decode_apdu
-from openami.protocols.dlms.apdu_access import (
+from openami.protocols.dlms.apdus.access import (
     AccessAction,
     AccessGet,
     AccessItem,
@@ -30,7 +29,7 @@ from openami.protocols.dlms.apdu_access import (
     AccessSet,
     LongInvoke,
 )
-from openami.protocols.dlms.apdu_action import (
+from openami.protocols.dlms.apdus.action import (
     ActionRequestBlock,
     ActionRequestFirst,
     ActionRequestList,
@@ -41,18 +40,19 @@ from openami.protocols.dlms.apdu_action import (
     ActionResponseNext,
     ActionResult,
 )
-from openami.protocols.dlms.apdu_set import SetRequestListFirst, SetResponseLastList
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.axdr import NULL, Data, Tag
-from openami.protocols.dlms.descriptors import CLOCK, Attribute, Method, by_entry
-from openami.protocols.dlms.initiate import PROPOSED, ConfirmedServiceError, Conformance
-from openami.protocols.dlms.results import (
+from openami.protocols.dlms.apdus.apdu import ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, by_entry
+from openami.protocols.dlms.apdus.initiate import PROPOSED, ConfirmedServiceError, Conformance
+from openami.protocols.dlms.apdus.results import (
     AccessResult,
     ServiceError,
     ServiceRefusedError,
     StateError,
 )
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.apdus.set import SetRequestListFirst, SetResponseLastList
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 # --- octets -------------------------------------------------------------------------------------------

@@ -11,12 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.axdr import Data, Tag, array, decode_plain, structure
-from openami.protocols.dlms.client import Association, management_association
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import (
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import (
     CLOCK,
     CLOCK_COLUMN,
     Attribute,
@@ -26,13 +22,23 @@ from openami.protocols.dlms.descriptors import (
     by_entry,
     by_range,
 )
-from openami.protocols.dlms.initiate import PROPOSED, Conformance
+from openami.protocols.dlms.apdus.initiate import PROPOSED, Conformance
+from openami.protocols.dlms.apdus.results import (
+    AccessError,
+    AccessResult,
+    AssociationError,
+    ServiceRefusedError,
+)
+from openami.protocols.dlms.client.association import Association, management_association
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, decode_plain, structure
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder, capture_instants
+from openami.protocols.dlms.encoding.units import quantum_of
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState
-from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
-from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants
-from openami.protocols.dlms.results import AccessError, AccessResult, AssociationError, ServiceRefusedError
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.units import quantum_of
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import WH, Quantum, Unit

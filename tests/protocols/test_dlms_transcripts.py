@@ -15,14 +15,20 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcAddress, HdlcDecoder, HdlcFrame, control_of
-from openami.protocols.dlms.hdlc_link_state import LinkState
-from openami.protocols.dlms.initiate import Conformance
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.initiate import Conformance
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import (
+    FrameKind,
+    HdlcAddress,
+    HdlcDecoder,
+    HdlcFrame,
+    control_of,
+)
+from openami.protocols.dlms.framing.hdlc_link_state import LinkState
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

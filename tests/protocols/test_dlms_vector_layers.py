@@ -14,21 +14,25 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.acse import ReleaseRequest, ReleaseResponse
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_block_transfer import TransferBlock
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.axdr import BitString, Data, Tag, decode_plain
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, CipheredApdu, Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.hdlc_frame import HdlcDecoder, HdlcFrame
-from openami.protocols.dlms.initiate import InitiateRequest, InitiateResponse
-from openami.protocols.dlms.mbus_frame import MBusDecoder, MBusFrame
-from openami.protocols.dlms.octets import Reader
-from openami.protocols.dlms.p1_telegram import P1Decoder, P1Telegram, crc16_arc
-from openami.protocols.dlms.push_framing import PushedApdu, PushReader
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection, SecurityHeader
-from openami.protocols.dlms.wrapper import WrapperDecoder
+from openami.protocols.dlms.apdus.acse import ReleaseRequest, ReleaseResponse
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.general_block import TransferBlock
+from openami.protocols.dlms.apdus.initiate import InitiateRequest, InitiateResponse
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, decode_plain
+from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.framing.hdlc_frame import HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.mbus_frame import MBusDecoder, MBusFrame
+from openami.protocols.dlms.framing.p1_telegram import P1Decoder, P1Telegram, crc16_arc
+from openami.protocols.dlms.framing.push_framing import PushedApdu, PushReader
+from openami.protocols.dlms.framing.wrapper import WrapperDecoder
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, CipheredApdu, Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.security_control import (
+    AUTHENTICATED_ENCRYPTION,
+    Protection,
+    SecurityHeader,
+)
 from openami.quantities.errors import ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter

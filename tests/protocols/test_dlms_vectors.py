@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.acse import AssociationRequest, AssociationResponse, ReleaseResponse
-from openami.protocols.dlms.apdu import Apdu, decode_apdu
-from openami.protocols.dlms.apdu_action import ActionRequest
-from openami.protocols.dlms.apdu_get import GetRequest, GetResponse, GetResponseBlock
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.apdu_set import SetRequest
-from openami.protocols.dlms.axdr import BitString, Data, Tag, decode, decode_plain, encode
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import Selector
-from openami.protocols.dlms.initiate import InitiateRequest, InitiateResponse
-from openami.protocols.dlms.octets import Reader
-from openami.protocols.dlms.wrapper import WrapperDecoder
+from openami.protocols.dlms.apdus.acse import AssociationRequest, AssociationResponse, ReleaseResponse
+from openami.protocols.dlms.apdus.action import ActionRequest
+from openami.protocols.dlms.apdus.apdu import Apdu, decode_apdu
+from openami.protocols.dlms.apdus.descriptors import Selector
+from openami.protocols.dlms.apdus.get import GetRequest, GetResponse, GetResponseBlock
+from openami.protocols.dlms.apdus.initiate import InitiateRequest, InitiateResponse
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.apdus.set import SetRequest
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, decode, decode_plain, encode
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.framing.wrapper import WrapperDecoder
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.hdlc_frame import (
+from openami.protocols.dlms.framing.hdlc_frame import (
     MAX_FRAME,
     FrameKind,
     HdlcAddress,
@@ -22,8 +22,8 @@ from openami.protocols.dlms.hdlc_frame import (
     control_of,
     crc16_x25,
 )
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.llc import COMMAND, RESPONSE, without_llc
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.llc import COMMAND, RESPONSE, without_llc
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "dlms" / "vectors.json"

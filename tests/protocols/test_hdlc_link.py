@@ -9,22 +9,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdlc_line import BadLine
-from openami.protocols.dlms.hdlc_frame import (
+from openami.protocols.dlms.framing.hdlc_frame import (
     FrameKind,
     HdlcAddress,
     HdlcDecoder,
     HdlcFrame,
     control_of,
 )
-from openami.protocols.dlms.hdlc_link import (
+from openami.protocols.dlms.framing.hdlc_link import (
     MAX_IDLE_POLLS,
     PrimaryLink,
     SecondaryLink,
     unnumbered_information,
 )
-from openami.protocols.dlms.hdlc_link_state import TRANSITIONS, LinkEvent, LinkState, Role, heard, wanted
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.hdlc_transfer import MAX_INFORMATION_UNIT, Inbox, Outbox
+from openami.protocols.dlms.framing.hdlc_link_state import (
+    TRANSITIONS,
+    LinkEvent,
+    LinkState,
+    Role,
+    heard,
+    wanted,
+)
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.hdlc_transfer import MAX_INFORMATION_UNIT, Inbox, Outbox
 from openami.quantities.errors import LinkError, LocalProtocolError, RemoteProtocolError
 
 CLIENT, METER = HdlcAddress(16), HdlcAddress(1, 17, 2)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.axdr import decode_plain
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
+from openami.protocols.dlms.encoding.axdr import decode_plain
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"

@@ -11,27 +11,35 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdlc_line import BadLine, drive_line
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import Data, Tag, decode_plain
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.data import Plain
-from openami.protocols.dlms.descriptors import Attribute, Method, by_entry
-from openami.protocols.dlms.device_security import DeviceSecurity
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcAddress, HdlcDecoder, HdlcFrame, control_of
-from openami.protocols.dlms.hdlc_link_state import LinkState
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.hdlc_server import MAX_LINKS, HdlcServerSession
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.descriptors import Attribute, Method, by_entry
+from openami.protocols.dlms.apdus.results import AssociationError
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import Data, Tag, decode_plain
+from openami.protocols.dlms.encoding.data import Plain
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import (
+    FrameKind,
+    HdlcAddress,
+    HdlcDecoder,
+    HdlcFrame,
+    control_of,
+)
+from openami.protocols.dlms.framing.hdlc_link_state import LinkState
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.llc import COMMAND
+from openami.protocols.dlms.framing.push_framing import PushedApdu, pushes_of
+from openami.protocols.dlms.framing.udp_wrapper import DatagramChannel
+from openami.protocols.dlms.framing.wrapper import Frame
 from openami.protocols.dlms.interface_classes.data import DataObject
-from openami.protocols.dlms.llc import COMMAND
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.push_framing import PushedApdu, pushes_of
-from openami.protocols.dlms.results import AssociationError
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION
-from openami.protocols.dlms.server import MAX_KEPT
-from openami.protocols.dlms.udp_wrapper import DatagramChannel, DatagramSession
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.datagram_session import DatagramSession
+from openami.protocols.dlms.server.device_security import DeviceSecurity
+from openami.protocols.dlms.server.hdlc_server import MAX_LINKS, HdlcServerSession
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import MAX_KEPT
 from openami.quantities.errors import LinkError, LocalProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MemoryCounters

@@ -22,7 +22,9 @@ from acting_objects import (
     script,
     value_definition,
 )
-from openami.protocols.dlms.axdr import (
+from openami.protocols.dlms.apdus.descriptors import Selector
+from openami.protocols.dlms.apdus.results import AccessResult
+from openami.protocols.dlms.encoding.axdr import (
     BitString,
     Data,
     Tag,
@@ -31,8 +33,7 @@ from openami.protocols.dlms.axdr import (
     encode,
     structure,
 )
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import Selector
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.arbitrator import Arbitrator
 from openami.protocols.dlms.interface_classes.compact_data import CompactData
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState
@@ -51,7 +52,6 @@ from openami.protocols.dlms.interface_classes.push_setup import Delivery, PushSe
 from openami.protocols.dlms.interface_classes.register import Register
 from openami.protocols.dlms.interface_classes.register_monitor import RegisterMonitor
 from openami.protocols.dlms.interface_classes.value_tables import RegisterTable, StatusMapping, UtilityTable
-from openami.protocols.dlms.results import AccessResult
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import WH
 from openami.security.signature import (

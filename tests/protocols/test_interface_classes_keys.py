@@ -15,7 +15,8 @@ from acting_objects import (
     refused,
     value_definition,
 )
-from openami.protocols.dlms.axdr import (
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import (
     Data,
     Tag,
     array,
@@ -23,14 +24,13 @@ from openami.protocols.dlms.axdr import (
     encode,
     structure,
 )
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.device_security import DeviceSecurity, Incident
 from openami.protocols.dlms.interface_classes.data_protection import DataProtection, protectors
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState
 from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup, SecuritySetupVersion0
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.device_security import DeviceSecurity, Incident
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.key_wrap import wrap

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from openami.protocols.dlms.axdr import NULL, BitString, Data, Tag, array, decode, encode, structure
-from openami.protocols.dlms.descriptors import CLOCK, Selector
-from openami.protocols.dlms.device_security import DeviceSecurity
+from openami.protocols.dlms.apdus.descriptors import CLOCK, Selector
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import NULL, BitString, Data, Tag, array, decode, encode, structure
 from openami.protocols.dlms.interface_classes.account import Account
 from openami.protocols.dlms.interface_classes.activity_calendar import ActivityCalendar
 from openami.protocols.dlms.interface_classes.arbitrator import Arbitrator
@@ -91,7 +91,7 @@ from openami.protocols.dlms.interface_classes.value_types import (
     ValueType,
     Whole,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
+from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.quantities.errors import LinkError, ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import WH, Quantum, Unit

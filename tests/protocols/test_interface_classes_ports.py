@@ -14,7 +14,8 @@ from acting_objects import (
     octets,
     refused,
 )
-from openami.protocols.dlms.axdr import (
+from openami.protocols.dlms.apdus.results import AccessResult
+from openami.protocols.dlms.encoding.axdr import (
     Data,
     Tag,
     array,
@@ -39,7 +40,6 @@ from openami.protocols.dlms.interface_classes.network_diagnostic import (
     NetworkState,
 )
 from openami.protocols.dlms.interface_classes.timeline import Timeline
-from openami.protocols.dlms.results import AccessResult
 from openami.quantities.errors import LinkError
 from openami.quantities.obis import ObisCode
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array, decode_plain, structure
-from openami.protocols.dlms.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array, decode_plain, structure
 from openami.protocols.dlms.interface_classes.account import Account
 from openami.protocols.dlms.interface_classes.charge import Charge
 from openami.protocols.dlms.interface_classes.credit import Credit, CreditStatus
 from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
 from openami.protocols.dlms.interface_classes.timeline import Timeline
 from openami.protocols.dlms.interface_classes.token_gateway import Token, TokenGateway, TokenStatus
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

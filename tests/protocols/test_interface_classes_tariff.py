@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array, decode_plain, structure
-from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array, decode_plain, structure
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.activity_calendar import ActivityCalendar
 from openami.protocols.dlms.interface_classes.demand_register import DemandRegister
 from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject
@@ -20,7 +21,6 @@ from openami.protocols.dlms.interface_classes.script_table import ScriptTable
 from openami.protocols.dlms.interface_classes.single_action_schedule import SingleActionSchedule
 from openami.protocols.dlms.interface_classes.special_days import SpecialDays
 from openami.protocols.dlms.interface_classes.timeline import Timeline
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import Quantum, Unit
 

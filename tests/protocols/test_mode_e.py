@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.mode_e import (
+from openami.protocols.dlms.framing.mode_e import (
     OPENING,
     Identification,
     LineSettings,

@@ -12,15 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.ciphered_apdu import CipheredApdu
-from openami.protocols.dlms.hdlc_frame import HdlcAddress
-from openami.protocols.dlms.hdlc_link import unnumbered_information
-from openami.protocols.dlms.llc import RESPONSE
-from openami.protocols.dlms.mbus_frame import MBusDecoder, MBusFrame, segmented
-from openami.protocols.dlms.push_framing import (
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress
+from openami.protocols.dlms.framing.hdlc_link import unnumbered_information
+from openami.protocols.dlms.framing.llc import RESPONSE
+from openami.protocols.dlms.framing.mbus_frame import MBusDecoder, MBusFrame, segmented
+from openami.protocols.dlms.framing.push_framing import (
     Framing,
     PushedApdu,
     PushEvent,
@@ -29,8 +28,9 @@ from openami.protocols.dlms.push_framing import (
     end_of_apdu,
     pushes_of,
 )
-from openami.protocols.dlms.udp_wrapper import frames_of
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.framing.udp_wrapper import frames_of
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.protection.ciphered_apdu import CipheredApdu
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "dlms" / "vectors.json"

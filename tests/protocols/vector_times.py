@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_get import GetResponse
-from openami.protocols.dlms.axdr import decode_plain
-from openami.protocols.dlms.hdlc_frame import HdlcDecoder
-from openami.protocols.dlms.mbus_frame import MBusDecoder
-from openami.protocols.dlms.p1_telegram import P1Decoder
-from openami.protocols.dlms.push_framing import PushedApdu, PushReader
-from openami.protocols.dlms.wrapper import WrapperDecoder
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.get import GetResponse
+from openami.protocols.dlms.encoding.axdr import decode_plain
+from openami.protocols.dlms.framing.hdlc_frame import HdlcDecoder
+from openami.protocols.dlms.framing.mbus_frame import MBusDecoder
+from openami.protocols.dlms.framing.p1_telegram import P1Decoder
+from openami.protocols.dlms.framing.push_framing import PushedApdu, PushReader
+from openami.protocols.dlms.framing.wrapper import WrapperDecoder
 from openami.quantities.errors import RemoteProtocolError
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "dlms" / "vectors.json"

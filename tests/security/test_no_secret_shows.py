@@ -14,11 +14,12 @@ from openami.cli.meter import site_text
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, fleet_document, load_fleet, save_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.serve import Serving
-from openami.protocols.dlms.acse import AssociationRequest
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.device_security import DeviceSecurity
-from openami.protocols.dlms.initiate import SUPPORTED, InitiateRequest
+from openami.protocols.dlms.apdus.acse import AssociationRequest
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.initiate import SUPPORTED, InitiateRequest
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.quantities.errors import OpenAmiError
 from openami.readings.read_order import ReadOrder
 from openami.security.keyring import Keyring, MeterCredentials

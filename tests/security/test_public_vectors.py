@@ -13,14 +13,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.ciphers import Cipher as Aes
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 
-from openami.protocols.dlms.apdu_block_transfer import GENERAL_BLOCK_TRANSFER, read_block
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.ciphered_apdu import CipheredApdu, Form
-from openami.protocols.dlms.ciphering import Cipher, CounterUsedError
-from openami.protocols.dlms.high_level_security import EcdsaProver, Exchange, GmacProver, HashProver
-from openami.protocols.dlms.octets import Reader
-from openami.protocols.dlms.push_framing import PushedApdu, PushReader
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.general_block import GENERAL_BLOCK_TRANSFER, read_block
+from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.framing.push_framing import PushedApdu, PushReader
+from openami.protocols.dlms.protection.ciphered_apdu import CipheredApdu, Form
+from openami.protocols.dlms.protection.ciphering import Cipher, CounterUsedError
+from openami.protocols.dlms.protection.high_level_security import (
+    EcdsaProver,
+    Exchange,
+    GmacProver,
+    HashProver,
+)
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.errors import ProtectionError
 from openami.security import key_wrap, signature
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from openami.protocols.dlms.association_policy import AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.device_security import DeviceSecurity, Incident
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.data import DataObject
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.server import ServerSession
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.device_security import DeviceSecurity, Incident
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.obis import ObisCode
 from openami.security import signature
 from openami.security.meter_keys import MeterKeys

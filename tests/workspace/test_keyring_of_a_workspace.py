@@ -15,10 +15,10 @@ import pytest
 from openami.headend.collection import CollectionReport
 from openami.meter.fleet_spec import FleetSpec, MeterSpec, household_fleet
 from openami.meter.tcp_server import FleetServer
-from openami.protocols.dlms.acse import AssociationRequest
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, CipheredApdu
-from openami.protocols.dlms.wrapper import Frame
+from openami.protocols.dlms.apdus.acse import AssociationRequest
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.framing.wrapper import Frame
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, CipheredApdu
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import SecurityError
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL

@@ -15,12 +15,12 @@ from openami.cli.dlms_decode import decode
 from openami.cli.dlms_push import push_listen
 from openami.cli.dlms_serve import serve
 from openami.cli.output import JsonOption, print_json, print_table, stdout
-from openami.protocols.dlms.attribute_value import AttributeValue, Value, plain_text
-from openami.protocols.dlms.axdr import BitString, Data
-from openami.protocols.dlms.class_names import class_name
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.results import AccessError
-from openami.protocols.dlms.typed_value import data_of_text, tag_named
+from openami.protocols.dlms.apdus.results import AccessError
+from openami.protocols.dlms.client.attribute_value import AttributeValue, Value, plain_text
+from openami.protocols.dlms.encoding.axdr import BitString, Data
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.typed_value import data_of_text, tag_named
+from openami.protocols.dlms.interface_classes.class_names import class_name
 from openami.quantities.errors import FormatError, QuantityError
 from openami.quantities.obis import ObisCode, lookup
 
@@ -345,7 +345,7 @@ def _columns(table: pa.Table) -> list[dict[str, Any]]:
 
 def _scaled_rows(table: pa.Table, columns: list[dict[str, Any]], options: MeterOptions) -> list[list[str]]:
     """Rows for people: local times where the zone is known, counts in their unit."""
-    from openami.protocols.dlms.scaler_unit import ScalerUnit
+    from openami.protocols.dlms.encoding.scaler_unit import ScalerUnit
 
     shown_zone = zone(options)
 

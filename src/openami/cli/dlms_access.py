@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import typer
 
 from openami.cli.output import stderr
-from openami.protocols.dlms.association_policy import Mechanism
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
-from openami.protocols.dlms.vendor_quirks import quirks_named
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, RegistryError, SecurityError
 from openami.security.counters import CounterStore, MemoryCounters, earliest_counter

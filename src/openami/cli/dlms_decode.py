@@ -22,10 +22,10 @@ from openami.cli.dlms_access import (
 )
 from openami.cli.hex_dump import octets_of_text
 from openami.cli.output import JsonOption, print_json, stdout
-from openami.protocols.dlms.decode_layers import decode_layers
-from openami.protocols.dlms.layer_tree import Node
-from openami.protocols.dlms.layers_of_protection import LayerKeys
-from openami.protocols.dlms.vendor_quirks import quirks_named
+from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.layers.decode_layers import decode_layers
+from openami.protocols.dlms.layers.layer_tree import Node
+from openami.protocols.dlms.layers.protection_layers import LayerKeys
 from openami.quantities.errors import FormatError, SecurityError
 from openami.security.secret import Secret
 

@@ -20,11 +20,11 @@ from openami.cli.dlms_access import (
 )
 from openami.cli.output import JsonOption, plain, stderr
 from openami.headend.push_listener import Push, PushFault, PushListener
-from openami.protocols.dlms.apdu_notification import DataNotification
-from openami.protocols.dlms.attribute_value import plain_text
-from openami.protocols.dlms.axdr import BitString, Plain
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.vendor_quirks import quirks_named
+from openami.protocols.dlms.apdus.notification import DataNotification
+from openami.protocols.dlms.client.attribute_value import plain_text
+from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.encoding.axdr import BitString, Plain
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.quantities.clock import SystemClock
 from openami.quantities.errors import FormatError
 from openami.security.counters import CounterStore

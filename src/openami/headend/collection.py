@@ -26,7 +26,7 @@ from openami.headend.blocks import (
     merge_batches,
     source_of,
 )
-from openami.protocols.dlms.results import AccessError
+from openami.protocols.dlms.apdus.results import AccessError
 from openami.protocols.driver import MeterDriver, RecordedFrame
 from openami.quantities.clock import Clock
 from openami.quantities.errors import (

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 from openami.headend.dlms_tcp import LinkSettings
-from openami.protocols.dlms.client import Operation
+from openami.protocols.dlms.client.association import Operation
 from openami.quantities.errors import LinkError
 
 T = TypeVar("T")

@@ -24,35 +24,35 @@ import pyarrow.compute as pc
 
 from openami.headend.dlms_tcp import LinkSettings
 from openami.headend.meter_connection import DEFAULT_PORT, MeterAccess, MeterConnection, Transport
-from openami.protocols.dlms.apdu_notification import DataNotification, EventNotification
-from openami.protocols.dlms.attribute_value import (
+from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, Selector, by_entry, by_range
+from openami.protocols.dlms.apdus.initiate import Conformance
+from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
+from openami.protocols.dlms.apdus.results import AccessError
+from openami.protocols.dlms.client.attribute_value import (
     CLOCK_CLASS,
     PROFILE,
     AttributeValue,
     attribute_value,
     companions,
 )
-from openami.protocols.dlms.axdr import Data, Plain, Tag, decode
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.date_time import UNSPECIFIED_DEVIATION, CosemDateTime
-from openami.protocols.dlms.descriptors import CLOCK, Attribute, Method, Selector, by_entry, by_range
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.initiate import Conformance
-from openami.protocols.dlms.limits import MAX_PDU
-from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION
-from openami.protocols.dlms.object_list import ASSOCIATION_LN, ObjectList, object_list
-from openami.protocols.dlms.profile_buffer import ProfileDecoder
-from openami.protocols.dlms.profile_table import (
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.object_list import ASSOCIATION_LN, ObjectList, object_list
+from openami.protocols.dlms.client.profile_table import (
     MAX_PERIOD_S,
     ProfileDescription,
     capture_objects,
     is_register_value,
     profile_table,
 )
-from openami.protocols.dlms.results import AccessError
-from openami.protocols.dlms.scaler_unit import ScalerUnit, scaler_unit_of
-from openami.protocols.dlms.typed_value import data_like
-from openami.protocols.dlms.vendor_quirks import STANDARD, VendorQuirks
+from openami.protocols.dlms.client.vendor_quirks import STANDARD, VendorQuirks
+from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag, decode
+from openami.protocols.dlms.encoding.date_time import UNSPECIFIED_DEVIATION, CosemDateTime
+from openami.protocols.dlms.encoding.limits import MAX_PDU
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
+from openami.protocols.dlms.encoding.scaler_unit import ScalerUnit, scaler_unit_of
+from openami.protocols.dlms.encoding.typed_value import data_like
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION
 from openami.protocols.driver import RecordedFrame
 from openami.quantities.errors import LinkError, LocalProtocolError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode

@@ -21,17 +21,22 @@ import numpy.typing as npt
 
 from openami.headend.blocks import source_of
 from openami.headend.tcp_link import TcpLink
-from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.axdr import Data, Plain, Tag
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.date_time import CosemDateTime, in_order
-from openami.protocols.dlms.descriptors import CLOCK, Attribute, CaptureObject, by_range
-from openami.protocols.dlms.profile_buffer import Column, ColumnKind, ProfileDecoder, capture_instants
-from openami.protocols.dlms.results import AccessError
-from openami.protocols.dlms.units import quantum_of
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLIC_CLIENT
+from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, CaptureObject, by_range
+from openami.protocols.dlms.apdus.results import AccessError
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag
+from openami.protocols.dlms.encoding.date_time import CosemDateTime, in_order
+from openami.protocols.dlms.encoding.profile_buffer import (
+    Column,
+    ColumnKind,
+    ProfileDecoder,
+    capture_instants,
+)
+from openami.protocols.dlms.encoding.units import quantum_of
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
 from openami.protocols.driver import ProfileRows, RecordedFrame, RegisterValue
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError

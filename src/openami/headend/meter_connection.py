@@ -19,21 +19,26 @@ from openami.headend.dlms_conversation import Conversation, Link, Repetition
 from openami.headend.dlms_tcp import LinkSettings
 from openami.headend.tcp_link import TcpLink
 from openami.headend.udp_link import UdpLink
-from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT, PUBLIC_CLIENT
-from openami.protocols.dlms.association_state import State
-from openami.protocols.dlms.attribute_value import DATA
-from openami.protocols.dlms.channel import Channel
-from openami.protocols.dlms.client import Association, Operation
-from openami.protocols.dlms.client_security import ClientSecurity, recover_counter, send_counter_name
-from openami.protocols.dlms.descriptors import Attribute
-from openami.protocols.dlms.hdlc_channel import HdlcChannel
-from openami.protocols.dlms.hdlc_frame import HdlcAddress
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
-from openami.protocols.dlms.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, Conformance
-from openami.protocols.dlms.limits import DEFAULT_WINDOW, MAX_PDU
-from openami.protocols.dlms.results import AssociationError, Diagnostic, ServiceError, ServiceRefusedError
-from openami.protocols.dlms.udp_wrapper import DatagramChannel
-from openami.protocols.dlms.wrapper import WrapperChannel
+from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLIC_CLIENT
+from openami.protocols.dlms.apdus.descriptors import Attribute
+from openami.protocols.dlms.apdus.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, Conformance
+from openami.protocols.dlms.apdus.results import (
+    AssociationError,
+    Diagnostic,
+    ServiceError,
+    ServiceRefusedError,
+)
+from openami.protocols.dlms.client.association import Association, Operation
+from openami.protocols.dlms.client.association_state import State
+from openami.protocols.dlms.client.attribute_value import DATA
+from openami.protocols.dlms.client.client_security import ClientSecurity, recover_counter, send_counter_name
+from openami.protocols.dlms.encoding.limits import DEFAULT_WINDOW, MAX_PDU
+from openami.protocols.dlms.framing.channel import Channel
+from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
+from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.udp_wrapper import DatagramChannel
+from openami.protocols.dlms.framing.wrapper import WrapperChannel
 from openami.protocols.driver import RecordedFrame
 from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode

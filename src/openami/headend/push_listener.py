@@ -18,24 +18,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias, cast
 
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_block_transfer import GENERAL_BLOCK_TRANSFER, TransferBlock, read_block
-from openami.protocols.dlms.apdu_notification import DATA_NOTIFICATION, DataNotification, EventNotification
-from openami.protocols.dlms.axdr import Plain, plain
-from openami.protocols.dlms.block_transfer import UnconfirmedBlocks
-from openami.protocols.dlms.ciphered_apdu import CIPHERED_TAGS, CipheredApdu
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.general_ciphering import (
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.block_transfer import UnconfirmedBlocks
+from openami.protocols.dlms.apdus.general_block import GENERAL_BLOCK_TRANSFER, TransferBlock, read_block
+from openami.protocols.dlms.apdus.notification import DATA_NOTIFICATION, DataNotification, EventNotification
+from openami.protocols.dlms.client.vendor_quirks import STANDARD, VendorQuirks
+from openami.protocols.dlms.encoding.axdr import Plain, plain
+from openami.protocols.dlms.encoding.limits import MAX_PDU
+from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.framing.push_framing import Framing, PushedApdu, PushEvent, PushReader, pushes_of
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, CipheredApdu
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.general_ciphering import (
     GENERAL_CIPHERING,
     GeneralCipher,
     GeneralCiphering,
     KeySource,
 )
-from openami.protocols.dlms.limits import MAX_PDU
-from openami.protocols.dlms.octets import Reader
-from openami.protocols.dlms.push_framing import Framing, PushedApdu, PushEvent, PushReader, pushes_of
-from openami.protocols.dlms.security_control import Protection
-from openami.protocols.dlms.vendor_quirks import STANDARD, VendorQuirks
+from openami.protocols.dlms.protection.security_control import Protection
 from openami.quantities.clock import Clock
 from openami.quantities.errors import LinkError, ProtectionError, ProtocolError, RemoteProtocolError
 from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter

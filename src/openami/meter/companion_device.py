@@ -15,20 +15,16 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, cast
 
-from openami.protocols.dlms.association_policy import (
-    Administration,
-    AssociationPolicy,
-    Mechanism,
-    ObjectRights,
-)
-from openami.protocols.dlms.device_security import DeviceSecurity
+from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.interface_classes.association_ln import association_object
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.interface_classes.parameter_monitor import ParameterMonitor
 from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup
 from openami.protocols.dlms.interface_classes.timeline import Timed, Timeline, Watcher
-from openami.protocols.dlms.logical_device import LogicalDevice
-from openami.protocols.dlms.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import Administration, AssociationPolicy, ObjectRights
+from openami.protocols.dlms.server.device_security import DeviceSecurity
+from openami.protocols.dlms.server.logical_device import LogicalDevice
 from openami.quantities.obis import ObisCode
 
 from .companion_model import CompanionModel, ModelClient

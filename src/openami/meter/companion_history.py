@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openami.protocols.dlms.axdr import Tag
-from openami.protocols.dlms.date_time import STATUS_DAYLIGHT_SAVING, date_times_of
-from openami.protocols.dlms.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.encoding.axdr import Tag
+from openami.protocols.dlms.encoding.date_time import STATUS_DAYLIGHT_SAVING, date_times_of
 from openami.protocols.dlms.interface_classes.profile_generic import ProfileColumn, Rows
 from openami.quantities.obis import IMPORT_INTERVAL, REGISTER_OF_INTERVAL, ObisCode
 from openami.readings.event import EventCode

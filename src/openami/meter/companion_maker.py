@@ -12,10 +12,9 @@ from functools import lru_cache
 from typing import Final
 
 import openami
-from openami.protocols.dlms.axdr import NULL, BitString, Data, Tag, structure
-from openami.protocols.dlms.date_time import CosemDateTime
-from openami.protocols.dlms.descriptors import CaptureObject
-from openami.protocols.dlms.device_security import DeviceSecurity
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.encoding.axdr import NULL, BitString, Data, Tag, structure
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.clock_rules import RuledClock
 from openami.protocols.dlms.interface_classes.data import DataObject
 from openami.protocols.dlms.interface_classes.demand_register import DemandRegister
@@ -37,6 +36,7 @@ from openami.protocols.dlms.interface_classes.register_activation import Registe
 from openami.protocols.dlms.interface_classes.special_days import SpecialDays
 from openami.protocols.dlms.interface_classes.timeline import Timed, Timeline, Watcher
 from openami.protocols.dlms.interface_classes.value_types import Anything
+from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError
 from openami.quantities.obis import ObisCode

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from openami.protocols.dlms.axdr import Data, Tag, array, structure
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, structure
 from openami.protocols.dlms.interface_classes.stored_object import State, items, number, octets
 from openami.quantities.obis import ObisCode
 

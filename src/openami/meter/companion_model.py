@@ -17,8 +17,8 @@ from importlib import resources
 from itertools import product
 from typing import Any, Final
 
-from openami.protocols.dlms.axdr import Tag
-from openami.protocols.dlms.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.encoding.axdr import Tag
 from openami.protocols.dlms.interface_classes.interface_object import Access
 from openami.quantities.errors import FormatError
 from openami.quantities.obis import ObisCode

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.descriptors import CaptureObject
-from openami.protocols.dlms.device_security import DeviceSecurity
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.account import Account
 from openami.protocols.dlms.interface_classes.activity_calendar import ActivityCalendar
 from openami.protocols.dlms.interface_classes.arbitrator import Arbitrator
@@ -77,7 +77,7 @@ from openami.protocols.dlms.interface_classes.special_days import SpecialDays
 from openami.protocols.dlms.interface_classes.stored_object import StoredObject
 from openami.protocols.dlms.interface_classes.token_gateway import TokenGateway
 from openami.protocols.dlms.interface_classes.value_tables import RegisterTable, StatusMapping, UtilityTable
-from openami.protocols.dlms.results import AccessError, AccessResult
+from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.quantities.errors import FormatError
 from openami.quantities.obis import ObisCode
 from openami.security.meter_keys import MeterKeys

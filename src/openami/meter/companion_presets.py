@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array, structure
-from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array, structure
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.register_activation import mask
 from openami.quantities.obis import ObisCode
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from openami.protocols.dlms.association_policy import AssociationPolicy
-from openami.protocols.dlms.axdr import Data
+from openami.protocols.dlms.encoding.axdr import Data
 from openami.protocols.dlms.interface_classes.image_transfer import ImageMemory
 from openami.protocols.dlms.interface_classes.push_setup import Delivery
 from openami.protocols.dlms.interface_classes.recorded_profile import RowMemory
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
 from openami.quantities.obis import ObisCode
 
 StateKey: TypeAlias = tuple[ObisCode, int]

@@ -14,7 +14,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.image_transfer import VerifiedImage
 from openami.protocols.dlms.interface_classes.local_time import stamp
 from openami.protocols.dlms.interface_classes.mbus import SlaveIdentity

@@ -27,15 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 import openami
-from openami.protocols.dlms.association_policy import (
-    AssociationPolicy,
-    management,
-    public,
-    secured_management,
-)
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.date_time import STATUS_DAYLIGHT_SAVING, CosemDateTime, date_times_of
-from openami.protocols.dlms.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.encoding.date_time import STATUS_DAYLIGHT_SAVING, CosemDateTime, date_times_of
 from openami.protocols.dlms.interface_classes.clock import ClockObject
 from openami.protocols.dlms.interface_classes.data import DataObject
 from openami.protocols.dlms.interface_classes.disconnect_control import ControlState, DisconnectControl
@@ -43,7 +37,13 @@ from openami.protocols.dlms.interface_classes.interface_object import InterfaceO
 from openami.protocols.dlms.interface_classes.profile_generic import ProfileColumn, ProfileGeneric
 from openami.protocols.dlms.interface_classes.register import ExtendedRegister, Register
 from openami.protocols.dlms.interface_classes.sap_assignment import SapAssignment
-from openami.protocols.dlms.logical_device import LogicalDevice
+from openami.protocols.dlms.server.association_policy import (
+    AssociationPolicy,
+    management,
+    public,
+    secured_management,
+)
+from openami.protocols.dlms.server.logical_device import LogicalDevice
 from openami.quantities.civil_time import zone_of
 from openami.quantities.obis import ObisCode, lookup
 from openami.quantities.units import Quantum, Unit

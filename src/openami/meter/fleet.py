@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
-from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident, send_counter_name
+from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident, send_counter_name
 from openami.quantities.clock import Clock
 from openami.quantities.errors import QuantityError
 from openami.readings.event import EventCode

@@ -13,8 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, cast
 
-from openami.protocols.dlms.hdlc_server import HdlcServerSession
-from openami.protocols.dlms.udp_wrapper import DatagramSession
+from openami.protocols.dlms.server.datagram_session import DatagramSession
+from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
 from openami.quantities.errors import LinkError
 
 from .cosem_objects import FleetDevices

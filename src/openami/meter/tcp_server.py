@@ -14,8 +14,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import cast
 
-from openami.protocols.dlms.server import ServerSession
-from openami.protocols.dlms.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LinkError, RemoteProtocolError
 
 from .cosem_objects import FleetDevices

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from openami.protocols.dlms.client_security import ClientSecurity, send_counter_name
+from openami.protocols.dlms.client.client_security import ClientSecurity, send_counter_name
 from openami.quantities.errors import SecurityError
 from openami.readings.read_order import ReadOrder
 from openami.security.counters import earliest_counter

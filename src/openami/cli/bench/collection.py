@@ -23,7 +23,7 @@ from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.fleet_spec import FleetSpec, household_fleet, save_fleet
 from openami.meter.serve import fast_loop
-from openami.protocols.dlms.client_security import ClientSecurity
+from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError
 from openami.quantities.obis import IMPORT_ENERGY, IMPORT_INTERVAL

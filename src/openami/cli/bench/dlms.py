@@ -21,13 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.cli.bench.figures import Figure, peers_python
-from openami.protocols.dlms.apdu import decode_apdu
-from openami.protocols.dlms.apdu_get import GetResponse
-from openami.protocols.dlms.axdr import Tag, decode, decode_plain, encode
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.date_time import date_times_of
-from openami.protocols.dlms.hdlc_frame import FrameKind, HdlcAddress, HdlcDecoder, HdlcFrame, control_of
-from openami.protocols.dlms.profile_buffer import ProfileDecoder, capture_instants, encode_buffer
+from openami.protocols.dlms.apdus.apdu import decode_apdu
+from openami.protocols.dlms.apdus.get import GetResponse
+from openami.protocols.dlms.encoding.axdr import Tag, decode, decode_plain, encode
+from openami.protocols.dlms.encoding.date_time import date_times_of
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder, capture_instants, encode_buffer
+from openami.protocols.dlms.framing.hdlc_frame import (
+    FrameKind,
+    HdlcAddress,
+    HdlcDecoder,
+    HdlcFrame,
+    control_of,
+)
+from openami.protocols.dlms.protection.ciphering import Cipher
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import MeterKeys
 

@@ -26,11 +26,11 @@ from openami.cli.bench.figures import Figure
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, household_fleet, save_fleet
 from openami.meter.serve import fast_loop
-from openami.protocols.dlms.association_policy import MANAGEMENT_CLIENT
-from openami.protocols.dlms.client import Association
-from openami.protocols.dlms.client_security import ClientSecurity
-from openami.protocols.dlms.descriptors import Attribute, by_range
-from openami.protocols.dlms.profile_buffer import ProfileDecoder
+from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT
+from openami.protocols.dlms.apdus.descriptors import Attribute, by_range
+from openami.protocols.dlms.client.association import Association
+from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import LinkError, OpenAmiError
 from openami.quantities.obis import IMPORT_ENERGY, ObisCode

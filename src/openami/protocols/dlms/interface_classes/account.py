@@ -22,7 +22,8 @@ from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, structure
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, structure
 from openami.protocols.dlms.interface_classes.charge import Charge, ChargeType
 from openami.protocols.dlms.interface_classes.credit import Credit, CreditStatus, CreditType, double_long
 from openami.protocols.dlms.interface_classes.local_time import moment, stamp
@@ -51,7 +52,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _NOTHING = Whole(Tag.INTEGER, 0, 0)

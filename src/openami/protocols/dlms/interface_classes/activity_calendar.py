@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.local_time import (
     DatePattern,
     instant_of_local,

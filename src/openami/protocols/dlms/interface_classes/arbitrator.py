@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array
 from openami.protocols.dlms.interface_classes.object_reference import RunScript, script_of
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -37,7 +38,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Whole,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _MOST = 32

@@ -19,9 +19,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Final
 
-from openami.protocols.dlms.association_policy import Administration, AssociationPolicy, Mechanism
-from openami.protocols.dlms.axdr import NULL, BitString, Data, Tag, array, encode, structure
-from openami.protocols.dlms.initiate import SUPPORTED
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.initiate import SUPPORTED
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import NULL, BitString, Data, Tag, array, encode, structure
+from openami.protocols.dlms.encoding.limits import MAX_PDU
 from openami.protocols.dlms.interface_classes.interface_object import (
     Access,
     AttributeRule,
@@ -39,10 +41,9 @@ from openami.protocols.dlms.interface_classes.value_types import (
     ValueType,
     record,
 )
-from openami.protocols.dlms.limits import MAX_PDU
-from openami.protocols.dlms.logical_device import CURRENT_ASSOCIATION, LogicalDevice
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import Protection
+from openami.protocols.dlms.protection.security_control import Protection
+from openami.protocols.dlms.server.association_policy import Administration, AssociationPolicy
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
 from openami.quantities.obis import ObisCode
 
 NOT_ASSOCIATED: Final = 0

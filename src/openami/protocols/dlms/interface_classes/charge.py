@@ -21,8 +21,8 @@ from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
 from typing import ClassVar, TypeAlias
 
-from openami.protocols.dlms.axdr import NULL, Data, Tag
-from openami.protocols.dlms.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag
 from openami.protocols.dlms.interface_classes.credit import bit, double_long
 from openami.protocols.dlms.interface_classes.local_time import moment, stamp
 from openami.protocols.dlms.interface_classes.object_reference import reference

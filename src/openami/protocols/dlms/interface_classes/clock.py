@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import ClassVar, Protocol
 
-from openami.protocols.dlms.axdr import Data, Tag, encode
-from openami.protocols.dlms.date_time import STATUS_DAYLIGHT_SAVING, CosemDateTime
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
+from openami.protocols.dlms.encoding.date_time import STATUS_DAYLIGHT_SAVING, CosemDateTime
 from openami.protocols.dlms.interface_classes.interface_object import (
     Access,
     AttributeRule,
     InterfaceObject,
     type_unmatched,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.civil_time import saves_daylight, standard_offset
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode

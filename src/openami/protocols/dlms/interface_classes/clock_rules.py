@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import ClassVar, Final
 
-from openami.protocols.dlms.axdr import Data, Tag, decode, encode
+from openami.protocols.dlms.encoding.axdr import Data, Tag, decode, encode
 from openami.protocols.dlms.interface_classes.clock import ClockObject, MeterClock
 from openami.protocols.dlms.interface_classes.interface_object import Access, AttributeRule, type_unmatched
 from openami.protocols.dlms.interface_classes.local_time import DatePattern, time_of_day

@@ -15,8 +15,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import CompactArray, Data, Tag, TypeDescription, structure
-from openami.protocols.dlms.compact_array import encode_compact_array
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import CompactArray, Data, Tag, TypeDescription, structure
+from openami.protocols.dlms.encoding.compact_array import encode_compact_array
+from openami.protocols.dlms.encoding.limits import MAX_PDU
+from openami.protocols.dlms.encoding.octets import encode_octets
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -39,9 +42,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.limits import MAX_PDU
-from openami.protocols.dlms.octets import encode_octets
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
 

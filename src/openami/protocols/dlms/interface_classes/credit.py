@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
     State,
@@ -33,7 +34,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Whole,
     enumeration,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _NOTHING = Whole(Tag.INTEGER, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, encode
+from openami.protocols.dlms.encoding.axdr import Data, encode
 from openami.protocols.dlms.interface_classes.interface_object import (
     Access,
     AttributeRule,

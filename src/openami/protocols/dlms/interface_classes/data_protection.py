@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import ClassVar, Protocol
 
-from openami.protocols.dlms.axdr import NULL, Data, Tag, array, decode, encode, structure
-from openami.protocols.dlms.ciphered_apdu import Form
-from openami.protocols.dlms.ciphering import Cipher
-from openami.protocols.dlms.device_security import DeviceSecurity
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array, decode, encode, structure
+from openami.protocols.dlms.encoding.limits import MAX_PDU
 from openami.protocols.dlms.interface_classes.compact_data import NO_RESTRICTION
 from openami.protocols.dlms.interface_classes.interface_object import Access, type_unmatched
 from openami.protocols.dlms.interface_classes.object_reference import (
@@ -53,9 +52,10 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.limits import MAX_PDU
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import Protection
+from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.ciphering import Cipher
+from openami.protocols.dlms.protection.security_control import Protection
+from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.quantities.errors import ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import NULL, Data, Tag, array, structure
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array, structure
+from openami.protocols.dlms.encoding.units import scaler_unit
 from openami.protocols.dlms.interface_classes.local_time import stamp
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -34,7 +35,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Moment,
     Whole,
 )
-from openami.protocols.dlms.units import scaler_unit
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import Quantum
 

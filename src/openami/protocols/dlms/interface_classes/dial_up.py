@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.local_time import in_window
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -36,7 +37,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _WINDOWS = ListOf(WINDOW, 16)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar, Protocol
 
-from openami.protocols.dlms.axdr import Data, Tag, encode
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, InterfaceObject
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.interface_object import type_unmatched
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,

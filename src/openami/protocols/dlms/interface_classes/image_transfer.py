@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar, Protocol
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array, structure
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array, structure
+from openami.protocols.dlms.encoding.limits import MAX_PDU
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
     State,
@@ -38,8 +40,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.limits import MAX_PDU
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import ProtectionError
 from openami.quantities.obis import ObisCode
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, encode
-from openami.protocols.dlms.descriptors import Selector
-from openami.protocols.dlms.results import AccessError, AccessResult
+from openami.protocols.dlms.apdus.descriptors import Selector
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
 from openami.quantities.obis import ObisCode
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import ClassVar, Final
 
-from openami.protocols.dlms.axdr import Data, Tag, array
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array
 from openami.protocols.dlms.interface_classes.stored_object import (
     StoredAttribute,
     StoredObject,
@@ -33,7 +34,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     one_of,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 
 _MOST_ADDRESSES: Final = 16
 _IPV6 = Octets(16, 16)

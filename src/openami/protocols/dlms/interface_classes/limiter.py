@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag
+from openami.protocols.dlms.apdus.results import AccessError
+from openami.protocols.dlms.encoding.axdr import Data, Tag
 from openami.protocols.dlms.interface_classes.interface_object import type_unmatched
 from openami.protocols.dlms.interface_classes.local_time import moment
 from openami.protocols.dlms.interface_classes.object_reference import (
@@ -45,7 +46,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Truth,
     record,
 )
-from openami.protocols.dlms.results import AccessError
 from openami.quantities.errors import OpenAmiError
 from openami.quantities.obis import ObisCode
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
 from openami.protocols.dlms.interface_classes.stored_object import (
     StoredAttribute,
     StoredObject,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 
-from openami.protocols.dlms.axdr import Data, Tag
-from openami.protocols.dlms.date_time import UNSPECIFIED, UNSPECIFIED_YEAR, CosemDateTime
+from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.encoding.date_time import UNSPECIFIED, UNSPECIFIED_YEAR, CosemDateTime
 from openami.quantities.errors import RemoteProtocolError
 
 _LAST, _SECOND_LAST = 0xFE, 0xFD

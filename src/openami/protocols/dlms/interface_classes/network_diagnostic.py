@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, array, encode, structure
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, InterfaceObject
 from openami.protocols.dlms.interface_classes.local_time import stamp
 from openami.quantities.obis import ObisCode

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
-from openami.protocols.dlms.axdr import Data, Tag, decode, structure
-from openami.protocols.dlms.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, decode, structure
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.interface_classes.stored_object import items, number, octets
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import OpenAmiError
 from openami.quantities.obis import ObisCode
 

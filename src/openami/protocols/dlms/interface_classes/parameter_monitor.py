@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import NULL, Data, Tag, array, encode, structure
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array, encode, structure
 from openami.protocols.dlms.interface_classes.local_time import stamp
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
 from openami.protocols.dlms.interface_classes.stored_object import (
@@ -39,7 +40,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _LIST = ListOf(VALUE_DEFINITION)

@@ -16,16 +16,16 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from openami.protocols.dlms.axdr import Data, Plain, Tag, array, encode, plain
-from openami.protocols.dlms.date_time import STATUS_UNSPECIFIED, UNSPECIFIED, CosemDateTime
-from openami.protocols.dlms.descriptors import BY_ENTRY, BY_RANGE, CaptureObject, Selector
+from openami.protocols.dlms.apdus.descriptors import BY_ENTRY, BY_RANGE, CaptureObject, Selector
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag, array, encode, plain
+from openami.protocols.dlms.encoding.date_time import STATUS_UNSPECIFIED, UNSPECIFIED, CosemDateTime
+from openami.protocols.dlms.encoding.profile_buffer import encode_buffer
 from openami.protocols.dlms.interface_classes.interface_object import (
     AttributeRule,
     InterfaceObject,
     type_unmatched,
 )
-from openami.protocols.dlms.profile_buffer import encode_buffer
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

@@ -20,7 +20,8 @@ from datetime import UTC, datetime, tzinfo
 from itertools import accumulate
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, structure
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
 from openami.protocols.dlms.interface_classes.compact_data import NO_RESTRICTION
 from openami.protocols.dlms.interface_classes.dial_up import window_open
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
@@ -50,7 +51,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _NOTHING = Whole(Tag.INTEGER, 0, 0)

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import NULL, Data, Tag, array, decode, encode, structure
-from openami.protocols.dlms.date_time import UNSPECIFIED, CosemDateTime
-from openami.protocols.dlms.descriptors import BY_ENTRY, BY_RANGE, CaptureObject, Selector
+from openami.protocols.dlms.apdus.descriptors import BY_ENTRY, BY_RANGE, CaptureObject, Selector
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array, decode, encode, structure
+from openami.protocols.dlms.encoding.date_time import UNSPECIFIED, CosemDateTime
+from openami.protocols.dlms.encoding.octets import encode_length
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, type_unmatched
 from openami.protocols.dlms.interface_classes.local_time import instant_of_local, local_days
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
@@ -39,8 +41,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.octets import encode_length
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, encode
-from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.units import scaler_unit
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, InterfaceObject
-from openami.protocols.dlms.units import scaler_unit
 from openami.quantities.obis import ObisCode
 from openami.quantities.units import Quantum
 

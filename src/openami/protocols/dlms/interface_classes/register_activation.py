@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, array
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
     State,
@@ -31,7 +32,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Octets,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _OBJECT = record(LONG_UNSIGNED, LOGICAL_NAME)

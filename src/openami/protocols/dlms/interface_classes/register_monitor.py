@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import ClassVar, Final
 
-from openami.protocols.dlms.axdr import NULL, Data, Tag, array
+from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array
 from openami.protocols.dlms.interface_classes.local_time import stamp
 from openami.protocols.dlms.interface_classes.object_reference import (
     Find,

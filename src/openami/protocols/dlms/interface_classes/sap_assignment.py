@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, array, encode, structure
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, InterfaceObject
 from openami.quantities.obis import ObisCode
 

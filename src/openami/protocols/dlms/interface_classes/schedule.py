@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array
-from openami.protocols.dlms.date_time import UNSPECIFIED, UNSPECIFIED_YEAR
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array
+from openami.protocols.dlms.encoding.date_time import UNSPECIFIED, UNSPECIFIED_YEAR
 from openami.protocols.dlms.interface_classes.activity_calendar import no_special_days
 from openami.protocols.dlms.interface_classes.local_time import (
     DatePattern,
@@ -46,7 +47,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Truth,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _ENTRY = record(

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data
 from openami.protocols.dlms.interface_classes.interface_object import Access
 from openami.protocols.dlms.interface_classes.object_reference import Find, find_object
 from openami.protocols.dlms.interface_classes.stored_object import (
@@ -33,7 +34,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _WRITE = 1

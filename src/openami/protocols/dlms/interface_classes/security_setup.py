@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, Tag, array, structure
-from openami.protocols.dlms.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, structure
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
     State,
@@ -35,8 +35,8 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
-from openami.protocols.dlms.security_control import Protection
+from openami.protocols.dlms.protection.security_control import Protection
+from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
 from openami.quantities.errors import ProtectionError, SecurityError
 from openami.quantities.obis import ObisCode
 from openami.security.key_wrap import unwrap

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data
 from openami.protocols.dlms.interface_classes.local_time import (
     DatePattern,
     instant_of_local,
@@ -40,7 +41,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _CLOSED_TYPES = (2, 4)

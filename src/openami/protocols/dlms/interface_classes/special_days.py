@@ -10,7 +10,8 @@ from __future__ import annotations
 from datetime import date
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import Data, array
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, array
 from openami.protocols.dlms.interface_classes.local_time import DatePattern
 from openami.protocols.dlms.interface_classes.stored_object import (
     StoredAttribute,
@@ -26,7 +27,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     ListOf,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 
 _MOST_DAYS = 400
 _ENTRY = record(LONG_UNSIGNED, DATE, UNSIGNED)

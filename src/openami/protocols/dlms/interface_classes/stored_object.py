@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Final, TypeAlias
 
-from openami.protocols.dlms.axdr import Data, encode
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import Data, encode
 from openami.protocols.dlms.interface_classes.interface_object import (
     Access,
     AttributeRule,
@@ -21,7 +22,6 @@ from openami.protocols.dlms.interface_classes.interface_object import (
     type_unmatched,
 )
 from openami.protocols.dlms.interface_classes.value_types import ValueType
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 State: TypeAlias = MutableMapping[int, Data]

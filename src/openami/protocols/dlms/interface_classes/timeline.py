@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from openami.protocols.dlms.results import AccessError
+from openami.protocols.dlms.apdus.results import AccessError
 
 LONGEST_CATCH_UP: Final = timedelta(days=400)
 """What was due longer ago is not done any more: the meter was out of use."""

@@ -18,7 +18,8 @@ from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
 from typing import ClassVar, Protocol
 
-from openami.protocols.dlms.axdr import BitString, Data, Tag, array, structure
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array, structure
 from openami.protocols.dlms.interface_classes.local_time import stamp
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -38,7 +39,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     enumeration,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.errors import ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 

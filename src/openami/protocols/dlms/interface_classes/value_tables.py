@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from openami.protocols.dlms.axdr import NULL, BitString, Data, Tag, array, encode
-from openami.protocols.dlms.descriptors import CaptureObject, Selector
+from openami.protocols.dlms.apdus.descriptors import CaptureObject, Selector
+from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.encoding.axdr import NULL, BitString, Data, Tag, array, encode
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
@@ -41,7 +42,6 @@ from openami.protocols.dlms.interface_classes.value_types import (
     one_of,
     record,
 )
-from openami.protocols.dlms.results import AccessError, AccessResult
 from openami.quantities.obis import ObisCode
 
 _BY_OFFSET, _BY_INDEX = 1, 2

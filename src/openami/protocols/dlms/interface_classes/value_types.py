@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from openami.protocols.dlms.axdr import NULL, BitString, Data, Tag
-from openami.protocols.dlms.date_time import CosemDateTime
+from openami.protocols.dlms.encoding.axdr import NULL, BitString, Data, Tag
+from openami.protocols.dlms.encoding.date_time import CosemDateTime
 
 MOST_ELEMENTS: Final = 128
 """Elements of a list that a client may store; no object of a meter keeps more."""

@@ -1,0 +1,1 @@
+"""What the two sides say to each other: ACSE and xDLMS APDUs, and how long ones travel in blocks."""

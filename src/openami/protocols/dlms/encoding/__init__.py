@@ -1,0 +1,1 @@
+"""Values as octets: A-XDR, date-times, compact arrays, scalers and units, profile buffers in columns."""

@@ -1,0 +1,1 @@
+"""Octets of any framing explained layer by layer."""

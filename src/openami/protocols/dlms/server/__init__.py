@@ -1,0 +1,1 @@
+"""The meter's side: logical devices, who may associate with them, sessions over each framing, pushes."""

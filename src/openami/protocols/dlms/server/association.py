@@ -1,0 +1,495 @@
+"""The server's side of one association: a client's wPort with a logical device.
+
+    IDLE ----------AARQ accepted (none, low)-------------> ASSOCIATED --RLRQ--> IDLE
+    IDLE --AARQ with a challenge--> CHALLENGED --its answer--> ASSOCIATED
+                                    CHALLENGED --anything else, or a wrong answer--> IDLE
+    IDLE --AARQ rejected--> IDLE    ASSOCIATED --AARQ--> (as from IDLE)
+    IDLE --anything else: exception-response, service not allowed
+
+IEC 62056-5-3 clauses 5.2 and 7.2. Rules of this file: every APDU that comes in is answered, whatever it says,
+but for the cases that `ServerAssociation.answer` names; and where protection was agreed on, nothing
+unprotected is served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from openami.protocols.dlms.apdus.acse import (
+    AARE,
+    AARQ,
+    CONTEXT_LN,
+    CONTEXT_LN_CIPHERED,
+    RLRE,
+    RLRQ,
+    AssociationRequest,
+    AssociationResponse,
+    ReleaseRequest,
+    ReleaseResponse,
+)
+from openami.protocols.dlms.apdus.action import ActionRequest, ActionResponse
+from openami.protocols.dlms.apdus.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.protocols.dlms.apdus.block_transfer import ABORT, BlockTransfer
+from openami.protocols.dlms.apdus.general_block import GENERAL_BLOCK_TRANSFER, read_block
+from openami.protocols.dlms.apdus.initiate import (
+    DLMS_VERSION,
+    INITIATE_CATEGORY,
+    PDU_TOO_SHORT,
+    SUPPORTED,
+    VERSION_TOO_LOW,
+    ConfirmedServiceError,
+    Conformance,
+    InitiateRequest,
+    InitiateResponse,
+)
+from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
+from openami.protocols.dlms.apdus.results import (
+    AccessResult,
+    AssociationResult,
+    Diagnostic,
+    ServiceError,
+    StateError,
+)
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
+from openami.protocols.dlms.encoding.limits import (
+    DEFAULT_WINDOW,
+    MAX_PDU,
+    MAX_REASSEMBLED,
+    MAX_REQUEST,
+    MIN_PDU,
+)
+from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
+from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, Form
+from openami.protocols.dlms.protection.ciphering import Cipher, CounterUsedError
+from openami.protocols.dlms.protection.general_ciphering import GENERAL_CIPHERING
+from openami.protocols.dlms.protection.general_signing import GENERAL_SIGNING
+from openami.protocols.dlms.protection.high_level_security import (
+    MAX_CHALLENGE,
+    MIN_CHALLENGE,
+    Exchange,
+    Prover,
+    new_challenge,
+)
+from openami.protocols.dlms.protection.message_protection import (
+    PROTECTED_TAGS,
+    Manner,
+    MessageProtection,
+    Signing,
+)
+from openami.protocols.dlms.protection.security_control import Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
+from openami.protocols.dlms.server.notifications import protected
+from openami.protocols.dlms.server.services import NOT_AGREED, TOO_LONG, UNKNOWN_SERVICE, ServerServices
+from openami.quantities.errors import (
+    LocalProtocolError,
+    OpenAmiError,
+    ProtectionError,
+    RemoteProtocolError,
+    SecurityError,
+)
+from openami.security.meter_keys import SYSTEM_TITLE_OCTETS
+from openami.security.secret import Secret
+
+NOT_ASSOCIATED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
+NOT_DECIPHERED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
+_GENERAL = frozenset((GENERAL_CIPHERING, GENERAL_SIGNING))
+_ACSE = frozenset((AARQ, AARE, RLRQ, RLRE))
+_BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
+_ASSOCIATION_CLASS = 15
+_REPLY_TO_CHALLENGE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Challenged:
+    """A client that has yet to answer our challenge."""
+
+    services: ServerServices
+    prover: Prover
+    exchange: Exchange
+
+
+class ServerAssociation:
+    """What the server knows of one client.
+
+    Invariant: at most one of ``_services`` (associated) and ``_challenged`` is set.
+
+    Parameters
+    ----------
+    device:
+        The logical device; None where nothing answers at the wPort.
+    client, server:
+        wPorts.
+    """
+
+    __slots__ = (
+        "_challenged", "_cipher", "_client", "_context", "_device", "_layers", "_policy", "_server",
+        "_services", "_transfer",
+    )  # fmt: skip
+
+    def __init__(self, device: LogicalDevice | None, client: int, server: int) -> None:
+        self._device = device
+        self._client = client
+        self._server = server
+        self._services: ServerServices | None = None
+        self._challenged: _Challenged | None = None
+        self._cipher: Cipher | None = None
+        self._layers: MessageProtection | None = None
+        self._policy: AssociationPolicy | None = None
+        self._context: AssociationContext | None = None
+        self._transfer: BlockTransfer | None = None
+
+    @property
+    def associated(self) -> bool:
+        """True between an accepted AARQ and its release, also while a challenge is not yet answered."""
+        return self._services is not None or self._challenged is not None
+
+    @property
+    def kept_octets(self) -> int:
+        """Octets of long values under way, in either direction."""
+        blocks = 0 if self._transfer is None else self._transfer.kept_octets
+        return blocks + (0 if self._services is None else self._services.kept_octets)
+
+    def forget_long_values(self) -> None:
+        """Give up the block transfers under way; the client is told when it asks for the next block."""
+        self._transfer = None
+        if self._services is not None:
+            self._services.forget_long_values()
+
+    def answer(self, apdu: bytes) -> list[bytes]:
+        """The APDUs that answer an APDU, to be sent in this order.
+
+        One, as a rule; several where an answer is streamed in blocks (general-block-transfer); none where
+        nothing is to be said: to a block inside a window, to the acknowledgement of the last block, to an
+        unconfirmed request.
+        """
+        try:
+            if apdu[:1] == _BLOCK:
+                return self._answer_block(apdu)
+            self._transfer = None
+            if self._policy is not None and len(apdu) > self._policy.max_pdu and apdu[0] not in _ACSE:
+                return [TOO_LONG.to_bytes()]
+            answer = self._answer(apdu)
+            if answer is None:
+                return []
+            if self._context is None or len(answer) <= self._context.max_send or not self._agreed_on_blocks:
+                return [answer]
+            self._transfer = transfer = self._new_transfer(self._context)
+            transfer.heard_plain()
+            return transfer.send(answer)
+        except SecurityError:  # our own counters are used up: nothing can be protected any more
+            self._leave()
+            return [NOT_ASSOCIATED.to_bytes()]
+
+    def notify(self, notification: DataNotification | EventNotification) -> bytes:
+        """The APDU of a notification inside the association, protected as its services are.
+
+        Raises
+        ------
+        LocalProtocolError
+            The client did not agree on it, it is longer than the client takes, or there is no association.
+        """
+        context, policy, layers = self._context, self._policy, self._layers
+        needed = Conformance.EVENT_NOTIFICATION
+        if isinstance(notification, DataNotification):
+            needed = Conformance.DATA_NOTIFICATION
+        if self._services is None or context is None or policy is None or not context.conformance & needed:
+            raise LocalProtocolError("a notification that the client did not agree on")
+        apdu = notification.to_bytes()
+        if layers is not None and policy.accepted.anything:
+            form = Form.GENERAL_GLOBAL if policy.protection else None
+            signed = policy.signing is Signing.REQUIRED
+            apdu = protected(apdu, layers, Manner(policy.protection, form, None, signed))
+        if len(apdu) > context.max_send:
+            raise LocalProtocolError(
+                f"a notification of {len(apdu)} octets", expected=f"at most {context.max_send}"
+            )
+        return apdu
+
+    # --- general-block-transfer -----------------------------------------------------------------------
+
+    @property
+    def _agreed_on_blocks(self) -> bool:
+        agreed = 0 if self._context is None else self._context.conformance
+        return self._services is not None and bool(agreed & Conformance.GENERAL_BLOCK_TRANSFER)
+
+    def _new_transfer(self, context: AssociationContext) -> BlockTransfer:
+        window = DEFAULT_WINDOW if self._policy is None else self._policy.window
+        return BlockTransfer(window, context.max_send, MAX_REQUEST)
+
+    def _answer_block(self, apdu: bytes) -> list[bytes]:
+        """The turn that a block leads to; a transfer that goes wrong is aborted, the association stays."""
+        context, transfer = self._context, self._transfer
+        if context is None or not self._agreed_on_blocks:
+            return [(NOT_AGREED if self.associated else NOT_ASSOCIATED).to_bytes()]
+        try:
+            block = read_block(Reader(apdu, 1))
+            if transfer is None or transfer.begins_anew(block):
+                if block.number != 1 or not block.data:
+                    return [] if block == ABORT else [ABORT.to_bytes()]
+                self._transfer = transfer = self._new_transfer(context)
+            step = transfer.receive(block)
+        except RemoteProtocolError:
+            self._transfer = None
+            return [ABORT.to_bytes()]
+        if step.message is None:
+            return step.apdus
+        if step.message[0] in _ACSE:
+            answer: bytes | None = UNKNOWN_SERVICE.to_bytes()
+        else:
+            answer = self._answer(step.message)
+        return [] if answer is None else transfer.send(answer)
+
+    # --- one APDU -------------------------------------------------------------------------------------
+
+    def _answer(self, apdu: bytes) -> bytes | None:
+        if apdu and apdu[0] in PROTECTED_TAGS:
+            return self._answer_protected(apdu)
+        try:
+            request = decode_apdu(apdu)
+        except RemoteProtocolError:
+            return (UNKNOWN_SERVICE if self.associated else NOT_ASSOCIATED).to_bytes()
+        if isinstance(request, AssociationRequest):
+            return self._associate(request)
+        if isinstance(request, ReleaseRequest) and self.associated:
+            return self._release(request)
+        if self._policy is not None and self._policy.accepted.anything:
+            self._observe(Attack.DOWNGRADE, f"{type(request).__name__} without protection")
+            return NOT_ASSOCIATED.to_bytes()
+        return self._serve(request)
+
+    def _answer_protected(self, apdu: bytes) -> bytes | None:
+        layers, policy, context = self._layers, self._policy, self._context
+        if layers is None or policy is None or context is None:
+            return NOT_ASSOCIATED.to_bytes()
+        if apdu[0] in _GENERAL and not context.conformance & Conformance.GENERAL_PROTECTION:
+            return NOT_AGREED.to_bytes()
+        try:
+            plain, manner = layers.open(apdu, policy.accepted)
+            request = decode_apdu(plain)
+        except CounterUsedError as used:
+            self._observe(Attack.REPLAY, str(used))
+            return _counter_error(used)
+        except ProtectionError as error:
+            self._observe(Attack.WRONG_TAG, str(error))
+            return NOT_DECIPHERED.to_bytes()
+        except RemoteProtocolError:
+            return UNKNOWN_SERVICE.to_bytes()
+        answer = self._serve(request)
+        if answer is None or answer[0] == EXCEPTION_RESPONSE:
+            return answer
+        return layers.seal(answer, replace(manner, level=manner.level | policy.protection))
+
+    def _serve(self, request: Apdu) -> bytes | None:
+        if self._challenged is not None:
+            return self._hear_proof(self._challenged, request)
+        services = self._services or self._pre_established()
+        return NOT_ASSOCIATED.to_bytes() if services is None else services.serve(request)
+
+    def _pre_established(self) -> ServerServices | None:
+        """The services of a client that need not associate; they begin with its first request."""
+        policy = None if self._device is None else self._device.policy(self._client)
+        if self._device is None or policy is None or not policy.pre_established:
+            return None
+        context = AssociationContext(self._client, self._server, int(SUPPORTED), policy.max_pdu, MAX_PDU)
+        self._services = ServerServices(self._device, policy, context, MAX_PDU, MAX_PDU)
+        self._policy, self._context = policy, context
+        return self._services
+
+    # --- association ----------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        if self._cipher is not None:
+            self._cipher.received.persist()
+        self._services = self._challenged = self._cipher = self._policy = None
+        self._context = self._transfer = self._layers = None
+
+    def _release(self, request: ReleaseRequest) -> bytes:
+        """Leave, where the RLRQ is protected as it must be; what protects it is always verified."""
+        policy, cipher, information = self._policy, self._cipher, request.user_information or b""
+        protected = information[:1] != b"" and information[0] in CIPHERED_TAGS
+        response: bytes | None = None
+        if policy is not None and policy.protected_release and not protected:
+            self._observe(Attack.DOWNGRADE, "an RLRQ that is not protected")
+            return NOT_ASSOCIATED.to_bytes()
+        if policy is not None and cipher is not None and protected:
+            try:
+                opened = cipher.open(information, policy.protection)
+                InitiateRequest.from_bytes(opened.apdu)
+            except CounterUsedError as used:
+                self._observe(Attack.REPLAY, str(used))
+                return _counter_error(used)
+            except RemoteProtocolError as error:
+                self._observe(Attack.WRONG_TAG, str(error))
+                return NOT_DECIPHERED.to_bytes()
+            if (context := self._context) is not None:
+                agreed = InitiateResponse(Conformance(context.conformance), context.max_receive).to_bytes()
+                response = cipher.seal(agreed, opened.header.level, Form.GLOBAL)
+        self._leave()
+        return ReleaseResponse(0, response).to_bytes()
+
+    def _associate(self, request: AssociationRequest) -> bytes:
+        self._leave()
+        policy = self._device.policy(self._client) if self._device is not None else None
+        diagnostic = _diagnose(request, policy)
+        if diagnostic is Diagnostic.AUTHENTICATION_FAILURE:
+            self._observe(Attack.WRONG_PASSWORD, f"mechanism {request.mechanism}")
+        elif policy is not None and diagnostic is not Diagnostic.NULL:
+            self._observe(Attack.DOWNGRADE, f"context {request.context} with mechanism {request.mechanism}")
+        if policy is None or self._device is None or diagnostic is not Diagnostic.NULL:
+            return _rejected(diagnostic, _refused_initiate(request)).to_bytes()
+        security = self._device.security
+        cipher, protection, initiate = None, Protection.NONE, request.user_information
+        title = request.calling_ap_title or b""
+        if security is not None and policy.needs_keys:
+            ciphers = policy.protection or policy.accepted.needs_keys
+            if ciphers and len(title) != SYSTEM_TITLE_OCTETS:
+                return _rejected(Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED, None).to_bytes()
+            cipher = security.cipher(title)
+        if cipher is not None and initiate[:1] and initiate[0] in CIPHERED_TAGS:
+            try:
+                opened = cipher.open(initiate, policy.protection)
+            except CounterUsedError as used:
+                self._observe(Attack.REPLAY, str(used))
+                return _counter_error(used)
+            except RemoteProtocolError as error:
+                self._observe(Attack.WRONG_TAG, str(error))
+                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
+            initiate, protection = opened.apdu, opened.header.level
+        elif policy.protection:
+            self._observe(Attack.DOWNGRADE, "an AARQ whose InitiateRequest is not protected")
+            return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
+        try:
+            proposed = InitiateRequest.from_bytes(initiate)
+            if cipher is not None and proposed.dedicated_key is not None:
+                cipher.use_dedicated(Secret(proposed.dedicated_key))
+        except RemoteProtocolError:
+            return _rejected(Diagnostic.NO_REASON_GIVEN, None).to_bytes()
+        if proposed.version < DLMS_VERSION:
+            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(VERSION_TOO_LOW)).to_bytes()
+        overhead = policy.accepted.overhead
+        if 0 < proposed.max_pdu < MIN_PDU + overhead:
+            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
+        agreed = proposed.conformance & SUPPORTED
+        max_send = proposed.max_pdu or MAX_PDU
+        context = AssociationContext(self._client, self._server, int(agreed), policy.max_pdu, max_send)
+        blocks = min(MAX_REASSEMBLED, BlockTransfer(1, max_send, MAX_REQUEST).longest_message() // 2)
+        services = ServerServices(self._device, policy, context, max_send - overhead, blocks - overhead)
+        response = InitiateResponse(agreed, policy.max_pdu).to_bytes()
+        if cipher is not None and protection:
+            response = cipher.seal(response, protection, Form.GLOBAL)
+        challenge = None
+        if policy.mechanism.high and security is not None and cipher is not None:
+            challenge = new_challenge()
+            exchange = Exchange(security.title, title, challenge, request.secret or b"")
+            try:
+                prover = security.prover(policy, cipher)
+            except OpenAmiError:
+                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
+            self._challenged = _Challenged(services, prover, exchange)
+        else:
+            self._services = services
+        self._policy, self._cipher, self._context = policy, cipher, context
+        if cipher is not None and security is not None:
+            self._layers = security.layers(self._client, cipher)
+        return AssociationResponse(
+            AssociationResult.ACCEPTED,
+            Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,
+            response,
+            context=request.context,
+            mechanism=request.mechanism,
+            challenge=challenge,
+            responding_ap_title=security.title if cipher is not None and security is not None else None,
+        ).to_bytes()
+
+    def _hear_proof(self, challenged: _Challenged, request: Apdu) -> bytes:
+        """The client's answer to our challenge; our answer to its own."""
+        self._challenged = None
+        proof = None
+        if (
+            isinstance(request, ActionRequest)
+            and request.method.class_id == _ASSOCIATION_CLASS
+            and request.method.logical_name == CURRENT_ASSOCIATION
+            and request.method.index == _REPLY_TO_CHALLENGE
+            and request.parameter is not None
+            and isinstance(request.parameter.value, bytes)
+        ):
+            proof = request.parameter.value
+        if proof is None or not isinstance(request, ActionRequest):
+            self._leave_unproved("something else than the answer to our challenge")
+            return NOT_ASSOCIATED.to_bytes()
+        try:
+            challenged.prover.verify(challenged.exchange, proof)
+        except ProtectionError as error:
+            self._leave_unproved(str(error))
+            return ActionResponse(request.invoke, AccessResult.READ_WRITE_DENIED).to_bytes()
+        self._services = challenged.services
+        own = encode(Data(Tag.OCTET_STRING, challenged.prover.prove(challenged.exchange)))
+        return ActionResponse(request.invoke, AccessResult.SUCCESS, own).to_bytes()
+
+    def _leave_unproved(self, detail: str) -> None:
+        """Nothing is served any more; the cipher stays for the one answer that is under way."""
+        self._observe(Attack.WRONG_PROOF, detail)
+        self._services = self._challenged = None
+
+    @property
+    def _security(self) -> DeviceSecurity | None:
+        return None if self._device is None else self._device.security
+
+    def _observe(self, attack: Attack, detail: str) -> None:
+        if (security := self._security) is not None:
+            security.observe(Incident(attack, self._client, detail))
+
+
+def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> Diagnostic:
+    """Why an AARQ is rejected by the ACSE service user; NULL where it is not."""
+    if policy is None:
+        return Diagnostic.NO_REASON_GIVEN
+    contexts = (CONTEXT_LN_CIPHERED,) if policy.protection else (CONTEXT_LN, CONTEXT_LN_CIPHERED)
+    if not policy.needs_keys:
+        contexts = (CONTEXT_LN,)
+    if request.context not in contexts:
+        return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
+    if policy.mechanism is Mechanism.NONE:
+        known = request.mechanism == Mechanism.NONE
+        return Diagnostic.NULL if known else Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+    if request.mechanism == Mechanism.NONE:
+        return Diagnostic.AUTHENTICATION_REQUIRED
+    if request.mechanism != policy.mechanism:
+        return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+    if request.secret is None:
+        return Diagnostic.AUTHENTICATION_FAILURE
+    if policy.mechanism is Mechanism.LOW and not policy.proves(request.secret):
+        return Diagnostic.AUTHENTICATION_FAILURE
+    if policy.mechanism.high and not MIN_CHALLENGE <= len(request.secret) <= MAX_CHALLENGE:
+        return Diagnostic.AUTHENTICATION_FAILURE
+    return Diagnostic.NULL
+
+
+def _refused_initiate(request: AssociationRequest) -> bytes | None:
+    """The InitiateResponse that goes with a refusal of a plain request; None for a ciphered one."""
+    try:
+        proposed = InitiateRequest.from_bytes(request.user_information)
+    except RemoteProtocolError:
+        return None
+    return InitiateResponse(proposed.conformance & SUPPORTED, MAX_PDU).to_bytes()
+
+
+def _counter_error(used: CounterUsedError) -> bytes:
+    """The exception-response that tells the counter to go on from."""
+    return ExceptionResponse(
+        StateError.SERVICE_NOT_ALLOWED,
+        ServiceError.INVOCATION_COUNTER_ERROR,
+        min(used.expected_counter, 0xFFFF_FFFF),
+    ).to_bytes()
+
+
+def _rejected(diagnostic: Diagnostic, user_information: bytes | None) -> AssociationResponse:
+    return AssociationResponse(AssociationResult.REJECTED_PERMANENT, diagnostic, user_information)
+
+
+def _initiate_error(code: int) -> bytes:
+    return ConfirmedServiceError(1, INITIATE_CATEGORY, code).to_bytes()
