@@ -1,6 +1,6 @@
 """Write the object lists of Dutch meters as compact tables, from profiles of the GXF platform.
 
-    tools/write_companion_models.py DIRECTORY-WITH-dlmsprofile-FILES src/openami/meter/companion
+    tools/write_companion_models.py DIRECTORY-WITH-dlmsprofile-FILES src/openami/meter/companion/lists
 
 Facts taken: class, version, logical name, attributes with type and access, scaler and unit, captured objects,
 periods and sizes, and which meters (single- or three-phase) have an object. Source: OSGP

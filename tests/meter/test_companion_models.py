@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from openami.meter.companion_device import CompanionDevice
-from openami.meter.companion_model import companion_model, companion_names
-from openami.meter.companion_objects import companion_device
-from openami.meter.companion_surroundings import signed_image, vendor_token
+from openami.meter.companion.device import CompanionDevice
+from openami.meter.companion.model import companion_model, companion_names
+from openami.meter.companion.objects import companion_device
+from openami.meter.companion.surroundings import signed_image, vendor_token
 from openami.meter.cosem_objects import FleetDevices
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, fleet_document, fleet_from_document

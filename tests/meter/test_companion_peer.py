@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openami.meter.companion_objects import companion_device
+from openami.meter.companion.objects import companion_device
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
 from openami.meter.load_curve import CurveKind, CurveSpec

@@ -17,8 +17,8 @@ from dlms_interop_world import (
     listening,
     peer_steps,
 )
-from openami.meter.companion_model import companion_names
-from openami.meter.companion_objects import companion_device
+from openami.meter.companion.model import companion_names
+from openami.meter.companion.objects import companion_device
 from openami.meter.cosem_objects import FleetDevices
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openami.meter.companion_model import companion_names
+from openami.meter.companion.model import companion_names
 from openami.protocols.dlms import interface_classes
 from openami.protocols.dlms.interface_classes.class_names import CLASS_NAMES
 from openami.protocols.dlms.interface_classes.interface_object import InterfaceObject

@@ -107,7 +107,7 @@ class FleetDevices(Mapping[int, LogicalDevice]):
         meter_id = self._meters[wport]
         if self._fleet.meter_spec(meter_id).companion is None:
             return meter_device(self._fleet, meter_id)
-        from .companion_objects import companion_device  # it needs this module
+        from .companion.objects import companion_device  # it needs this module
 
         return companion_device(self._fleet, meter_id)
 

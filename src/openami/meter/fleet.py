@@ -19,7 +19,7 @@ from openami.quantities.errors import QuantityError
 from openami.readings.event import EventCode
 from openami.security.counters import MemoryCounters, earliest_counter
 
-from .companion_state import CompanionState
+from .companion.state import CompanionState
 from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
 from .management_core import Meter, Occurrence, Turn

@@ -26,7 +26,7 @@ from openami.quantities.errors import FormatError, QuantityError, SecurityError
 from openami.security.meter_keys import MeterKeys, system_title_of
 from openami.security.secret import Secret
 
-from .companion_model import companion_names
+from .companion.model import companion_names
 from .faults import FAULT_KINDS, Fault, Outage
 from .load_curve import CurveKind, CurveSpec
 from .management_core import ProfileShape
@@ -131,7 +131,7 @@ class MeterSpec:
     drift_ppm, clock_offset_ms:
         Rate error of the clock and its error at the fleet's start.
     companion:
-        Companion model whose objects the meter serves (`companion_model.companion_names`); None: its own few.
+        Companion model whose objects the meter serves (`companion.model.companion_names`); None: its own few.
     installed_at, removed_at:
         Life in service; None: from the fleet's start, and for ever.
     """

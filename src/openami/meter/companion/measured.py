@@ -12,12 +12,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from openami.meter.fleet import Fleet
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, structure
 from openami.protocols.dlms.interface_classes.stored_object import State, items, number, octets
 from openami.quantities.obis import ObisCode
 
-from .companion_history import MeterHistory
-from .fleet import Fleet
+from .history import MeterHistory
 
 NOMINAL_V: Final = 230
 NOMINAL_HZ: Final = 50

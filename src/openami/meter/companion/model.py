@@ -25,7 +25,7 @@ from openami.quantities.obis import ObisCode
 
 CHANNELS: Final = (1, 2, 3, 4)
 """M-Bus channels of a meter."""
-_FOLDER: Final = "companion"
+_FOLDER: Final = "lists"
 _NOT_SERVED: Final = ("basics", "control", "dutch-basics")
 _NAME = re.compile(r"(.+)-([13])p")
 _BRACES = re.compile(r"\{([^}]*)\}")

@@ -17,7 +17,7 @@ from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.register_activation import mask
 from openami.quantities.obis import ObisCode
 
-from .companion_model import CompanionModel, ModelObject
+from .model import CompanionModel, ModelObject
 
 Preset = Mapping[int, Data]
 

@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from openami.meter.capture_buffer import CapturedRows
+from openami.meter.fleet import Fleet
+from openami.meter.meter_clock import local_offsets
 from openami.protocols.dlms.apdus.descriptors import CaptureObject
 from openami.protocols.dlms.encoding.axdr import Tag
 from openami.protocols.dlms.encoding.date_time import STATUS_DAYLIGHT_SAVING, date_times_of
 from openami.protocols.dlms.interface_classes.profile_generic import ProfileColumn, Rows
 from openami.quantities.obis import IMPORT_INTERVAL, REGISTER_OF_INTERVAL, ObisCode
 from openami.readings.event import EventCode
-
-from .capture_buffer import CapturedRows
-from .fleet import Fleet
-from .meter_clock import local_offsets
 
 _INTERVALS = (IMPORT_INTERVAL, ObisCode(1, 0, 2, 29, 0))
 _REGISTERS = tuple(REGISTER_OF_INTERVAL[interval] for interval in _INTERVALS)

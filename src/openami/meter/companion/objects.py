@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from openami.meter.cosem_objects import FleetRelay, logical_device_name
+from openami.meter.fleet import Fleet
 from openami.protocols.dlms.apdus.descriptors import CaptureObject
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult
 from openami.protocols.dlms.encoding.axdr import Data, Tag
@@ -82,14 +84,12 @@ from openami.quantities.errors import FormatError
 from openami.quantities.obis import ObisCode
 from openami.security.meter_keys import MeterKeys
 
-from .companion_device import CompanionDevice
-from .companion_maker import ACCOUNT_CONTACT, Make, ObjectMaker
-from .companion_measured import NOMINAL_V, fitted
-from .companion_model import ModelObject, companion_model
-from .companion_presets import compact_preset, push_preset
-from .companion_surroundings import GasMeterBus, MakerFirmware, VendorTokens, home_network
-from .cosem_objects import FleetRelay, logical_device_name
-from .fleet import Fleet
+from .device import CompanionDevice
+from .maker import ACCOUNT_CONTACT, Make, ObjectMaker
+from .measured import NOMINAL_V, fitted
+from .model import ModelObject, companion_model
+from .presets import compact_preset, push_preset
+from .surroundings import GasMeterBus, MakerFirmware, VendorTokens, home_network
 
 _ACCOUNT, _ACTIVATION = ObisCode(0, 0, 19, 0, 0), ObisCode(0, 0, 14, 0, 0)
 _FIRMWARE = ObisCode(1, 0, 0, 2, 0)

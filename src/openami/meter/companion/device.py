@@ -27,8 +27,8 @@ from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.protocols.dlms.server.logical_device import LogicalDevice
 from openami.quantities.obis import ObisCode
 
-from .companion_model import CompanionModel, ModelClient
-from .companion_state import CompanionState
+from .model import CompanionModel, ModelClient
+from .state import CompanionState
 
 LONGEST_PAST: Final = timedelta(days=35)
 """How far back a meter that was never looked at does what was due: a billing period and a little."""

@@ -12,6 +12,10 @@ from functools import lru_cache
 from typing import Final
 
 import openami
+from openami.meter.cosem_objects import LOGICAL_DEVICE_NAME as DEVICE_NAME
+from openami.meter.cosem_objects import logical_device_name
+from openami.meter.fleet import Fleet
+from openami.meter.fleet_spec import MeterSpec
 from openami.protocols.dlms.apdus.descriptors import CaptureObject
 from openami.protocols.dlms.encoding.axdr import NULL, BitString, Data, Tag, structure
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
@@ -43,8 +47,8 @@ from openami.quantities.obis import ObisCode
 from openami.quantities.units import Quantum, Unit
 from openami.readings.event import EventCode
 
-from .companion_device import CompanionDevice, assembled, begin, timed_of, watchers_of
-from .companion_history import (
+from .device import CompanionDevice, assembled, begin, timed_of, watchers_of
+from .history import (
     CLOCK_EVENTS,
     POWER_EVENTS,
     SECURITY_EVENTS,
@@ -57,14 +61,10 @@ from .companion_history import (
     history_column,
     history_columns,
 )
-from .companion_measured import Measured, RateCounters, fitted
-from .companion_model import CompanionModel, ModelObject
-from .companion_presets import preset
-from .companion_state import CompanionState, ObjectState
-from .cosem_objects import LOGICAL_DEVICE_NAME as DEVICE_NAME
-from .cosem_objects import logical_device_name
-from .fleet import Fleet
-from .fleet_spec import MeterSpec
+from .measured import Measured, RateCounters, fitted
+from .model import CompanionModel, ModelObject
+from .presets import preset
+from .state import CompanionState, ObjectState
 
 Make = Callable[["ObjectMaker", ModelObject], InterfaceObject]
 
