@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from openami.headend.collection import CollectionPolicy, Collector, plain_detail
-from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
+from openami.headend.dlms_conversation import LinkSettings
+from openami.headend.dlms_tcp import dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.faults import DeadMeter, LostReplies
 from openami.meter.fleet_spec import household_fleet

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from openami.headend.dlms_conversation import LinkSettings
 from openami.headend.dlms_meter import Meter, Transport, read_meters
-from openami.headend.dlms_tcp import LinkSettings
 from openami.headend.meter_connection import FRAME_COUNTER
 from openami.meter.cosem_objects import FleetDevices, meter_device
 from openami.meter.fleet import Fleet

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from openami.headend.dlms_conversation import LinkSettings
 from openami.headend.dlms_tcp import (
     EVENT_CODE,
     EVENT_LOG,
@@ -16,7 +17,6 @@ from openami.headend.dlms_tcp import (
     PROFILE_STATUS,
     SERIAL_NUMBER,
     DlmsTcpDriver,
-    LinkSettings,
 )
 from openami.headend.tcp_link import MAX_RECEIVED, MAX_UNREAD
 from openami.protocols.dlms.apdus.descriptors import CLOCK, CLOCK_COLUMN, CaptureObject

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from openami.headend.collection import CollectionPolicy, Collector
-from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
+from openami.headend.dlms_conversation import LinkSettings
+from openami.headend.dlms_tcp import dlms_tcp_drivers
 from openami.mdm.exceptions import ExceptionList
 from openami.mdm.ingest import IngestDoor
 from openami.mdm.stores.store import ReadingStore

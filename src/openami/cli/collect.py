@@ -21,7 +21,7 @@ from openami.cli.output import (
 )
 from openami.cli.period import civil_day
 from openami.headend.collection import CollectionPolicy
-from openami.headend.dlms_tcp import LinkSettings
+from openami.headend.dlms_conversation import LinkSettings
 from openami.quantities.civil_time import civil_day_of
 from openami.quantities.errors import FormatError, RegistryError
 from openami.workspace.collecting import HORIZON_DAYS, collect, orders_of_day

@@ -142,8 +142,8 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
         A key cannot be used, or one of two is missing.
     """
     # Arrow comes with it: not for `--help`.
+    from openami.headend.dlms_conversation import LinkSettings
     from openami.headend.dlms_meter import DEFAULT_PORT, Meter, Transport
-    from openami.headend.dlms_tcp import LinkSettings
 
     host, port = _address(options.host, DEFAULT_PORT)
     if options.transport not in _TRANSPORTS:

@@ -10,15 +10,37 @@ a meter never hears a second request while it answers the first; `Repetition` sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
-from openami.headend.dlms_tcp import LinkSettings
 from openami.protocols.dlms.client.association import Operation
-from openami.quantities.errors import LinkError
+from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
+from openami.protocols.driver import RecordedFrame
+from openami.quantities.errors import LinkError, RemoteProtocolError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How patient a conversation is.
+
+    Parameters
+    ----------
+    connect_timeout_s:
+        Longest time until the connection stands.
+    request_timeout_s:
+        Longest time until the whole answer to one request (or one block of it) is there.
+    repeats:
+        How often a request is sent again when not one octet of an answer came. An association request is
+        never repeated.
+    """
+
+    connect_timeout_s: float = 5.0
+    request_timeout_s: float = 5.0
+    repeats: int = 1
 
 
 class Link(Protocol):
@@ -154,3 +176,33 @@ class Conversation:
         masked = octets.replace(secret, b"*" * len(secret)) if secret else None
         self._link.send(octets, recorded=masked)
         self._deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_s
+
+
+def recorded_frames(
+    record: Sequence[tuple[str, bytes]], opened: Mapping[bytes, bytes]
+) -> list[RecordedFrame]:
+    """What went over a link as frames that can be read.
+
+    Parameters
+    ----------
+    record:
+        Direction and octets, secrets masked (`Link.take_record`).
+    opened:
+        Plain APDUs by the ciphered ones that went (`Association.take_opened`).
+    """
+    return [RecordedFrame(direction, _readable(wire, opened), wire) for direction, wire in record]
+
+
+def _readable(wire: bytes, opened: Mapping[bytes, bytes]) -> bytes:
+    """Frames with their APDUs as they were meant; what is no whole frame stays as it was."""
+    if not opened:
+        return wire
+    decoder = WrapperDecoder()
+    frames = decoder.feed(wire)
+    if decoder.end() is not None or any(isinstance(frame, RemoteProtocolError) for frame in frames):
+        return wire
+    return b"".join(
+        replace(frame, apdu=opened.get(frame.apdu, frame.apdu)).to_bytes()
+        for frame in frames
+        if isinstance(frame, Frame)
+    )

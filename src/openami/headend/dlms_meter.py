@@ -22,7 +22,7 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from openami.headend.dlms_tcp import LinkSettings
+from openami.headend.dlms_conversation import LinkSettings
 from openami.headend.meter_connection import DEFAULT_PORT, MeterAccess, MeterConnection, Transport
 from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, Selector, by_entry, by_range
 from openami.protocols.dlms.apdus.initiate import Conformance
@@ -74,7 +74,7 @@ class Meter:
     Parameters
     ----------
     host, port, server, client, password, security, transport, physical, settings, max_pdu, hdlc, window,
-    counter_floor, on_frame:
+    counter_floor, user, on_frame:
         How to get to it, see `meter_connection.MeterAccess`.
     zone:
         Where the meter stands; None where its times carry their deviation.
@@ -101,6 +101,7 @@ class Meter:
         hdlc: HdlcParameters | None = None,
         window: int = 0,
         counter_floor: int = 0,
+        user: int | None = None,
         quirks: VendorQuirks = STANDARD,
         objects: ObjectList | None = None,
         on_frame: Callable[[RecordedFrame], None] | None = None,
@@ -119,6 +120,7 @@ class Meter:
             hdlc or HdlcParameters.of(2030, 7),
             window,
             counter_floor,
+            user,
             on_frame,
         )
         self._connection = MeterConnection(self._access)

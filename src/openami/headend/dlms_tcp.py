@@ -9,10 +9,9 @@ it can be asked.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openami.headend.blocks import source_of
+from openami.headend.dlms_conversation import Conversation, LinkSettings, recorded_frames
 from openami.headend.tcp_link import TcpLink
 from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLIC_CLIENT
 from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, CaptureObject, by_range
@@ -27,6 +27,7 @@ from openami.protocols.dlms.apdus.results import AccessError
 from openami.protocols.dlms.client.association import Association, Operation
 from openami.protocols.dlms.client.association_state import State
 from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.profile_table import capture_objects
 from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag
 from openami.protocols.dlms.encoding.date_time import CosemDateTime, in_order
 from openami.protocols.dlms.encoding.profile_buffer import (
@@ -36,7 +37,6 @@ from openami.protocols.dlms.encoding.profile_buffer import (
     capture_instants,
 )
 from openami.protocols.dlms.encoding.units import quantum_of
-from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
 from openami.protocols.driver import ProfileRows, RecordedFrame, RegisterValue
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
@@ -61,26 +61,6 @@ _DAY_S = 86_400
 _LONGEST_PERIOD_S = 366 * _DAY_S
 _EVENT_CODES = 1 << 31
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """How patient the driver is.
-
-    Parameters
-    ----------
-    connect_timeout_s:
-        Longest time until the connection stands.
-    request_timeout_s:
-        Longest time until the whole answer to one request (or one block of it) is there.
-    repeats:
-        How often a request is sent again when not one octet of an answer came. An association request is
-        never repeated.
-    """
-
-    connect_timeout_s: float = 5.0
-    request_timeout_s: float = 5.0
-    repeats: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +111,7 @@ class DlmsTcpDriver:
         self._where = source_of(order)
         self._zone = zone_of(order.zone)
         self._link: TcpLink | None = None
+        self._conversation: Conversation | None = None
         self._association = Association(
             order.logical_device,
             MANAGEMENT_CLIENT if order.password or security is not None else PUBLIC_CLIENT,
@@ -139,7 +120,6 @@ class DlmsTcpDriver:
         )
         self._profiles: dict[ObisCode, _Profile] | None = None
         self._quanta: dict[ObisCode, Quantum] = {}
-        self._deadline = 0.0
 
     async def open(self) -> None:
         """Connect and associate."""
@@ -147,7 +127,8 @@ class DlmsTcpDriver:
         self._link = await TcpLink.connect(
             order.host, order.port, timeout_s=settings.connect_timeout_s, where=self._where
         )
-        await self._run(self._association.associate(), repeats=0, secret=order.password)
+        self._conversation = Conversation(self._link, self._association.asked_again, settings, self._where)
+        await self._conversation.run(self._association.associate(), secret=order.password)
 
     async def close(self) -> None:
         """Release and disconnect; never raises."""
@@ -243,8 +224,7 @@ class DlmsTcpDriver:
     def take_frames(self) -> list[RecordedFrame]:
         """Frames since the last call, deciphered; a password is masked, echoes of it included."""
         record = [] if self._link is None else self._link.take_record()
-        opened = self._association.take_opened()
-        return [RecordedFrame(direction, _readable(wire, opened), wire) for direction, wire in record]
+        return recorded_frames(record, self._association.take_opened())
 
     # --- profiles -------------------------------------------------------------------------------------
 
@@ -273,7 +253,9 @@ class DlmsTcpDriver:
                 or not 0 <= period <= _LONGEST_PERIOD_S
             ):
                 raise self._strange(f"capture period {period!r} of {name}", f"0 .. {_LONGEST_PERIOD_S} s")
-            profiles[name] = _Profile(name, self._capture_objects(captured, name), period)
+            profiles[name] = _Profile(
+                name, capture_objects(captured, f"{self._where}, capture objects of {name}"), period
+            )
         metered = {
             column.logical_name: column.class_id
             for profile in profiles.values()
@@ -286,19 +268,6 @@ class DlmsTcpDriver:
                 if not isinstance(scaler, AccessError):
                     self._quanta[code] = quantum_of(scaler)
         return profiles
-
-    def _capture_objects(self, value: Plain, name: ObisCode) -> tuple[CaptureObject, ...]:
-        columns = []
-        for item in value if isinstance(value, list) else (None,):
-            match item:
-                case (int(class_id), bytes(logical_name), int(attribute), int(index)) if (
-                    len(logical_name) == 6
-                ):
-                    code = ObisCode.from_bytes(logical_name)
-                    columns.append(CaptureObject(class_id, code, attribute, index))
-                case _:
-                    raise self._strange(f"capture objects of {name}: {item!r}", "an array of definitions")
-        return tuple(columns)
 
     async def _rows(
         self, profile: _Profile, start: datetime, end: datetime, wanted: tuple[ObisCode, ...]
@@ -376,43 +345,10 @@ class DlmsTcpDriver:
         operation = self._association.get_with_list(attributes)
         return await self._run(operation, repeats=self._settings.repeats)
 
-    async def _run(self, operation: Operation[T], *, repeats: int, secret: bytes = b"") -> T:
-        """Drive an operation over the link."""
-        link = self._link
-        if link is None:
+    async def _run(self, operation: Operation[T], *, repeats: int) -> T:
+        if self._conversation is None:
             raise LinkError("not connected", where=self._where)
-        try:
-            outgoing = next(operation)
-            while True:
-                if outgoing:
-                    received = await self._ask(link, outgoing, repeats, secret)
-                else:
-                    received = await self._more(link)
-                outgoing = operation.send(received)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            operation.close()
-
-    async def _ask(self, link: TcpLink, request: bytes, repeats: int, secret: bytes) -> bytes:
-        """Send a request, and again where nothing comes; the first octets of the answer."""
-        timeout_s = self._settings.request_timeout_s
-        for attempt in range(repeats + 1):
-            if attempt:
-                request = self._association.asked_again()
-            link.send(request, recorded=_masked(request, secret) if secret else None)
-            self._deadline = asyncio.get_running_loop().time() + timeout_s
-            with suppress(TimeoutError):
-                return await link.receive(self._deadline)
-        raise LinkError(f"no answer within {timeout_s:g} s", where=self._where)
-
-    async def _more(self, link: TcpLink) -> bytes:
-        """Further octets of an answer that has begun, before its time is over."""
-        try:
-            return await link.receive(self._deadline)
-        except TimeoutError:
-            raise LinkError("the answer broke off", where=self._where) from None
+        return await self._conversation.run(operation, repeats=repeats)
 
     def _there(self, value: Plain | AccessError) -> Plain:
         if isinstance(value, AccessError):
@@ -472,22 +408,3 @@ def _selected(rows: ProfileRows, which: npt.NDArray[np.bool_]) -> ProfileRows:
 
 def _datetime64(instant: datetime) -> np.datetime64:
     return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
-
-
-def _readable(wire: bytes, opened: Mapping[bytes, bytes]) -> bytes:
-    """Frames with their APDUs as they were meant; what is no whole frame stays as it was."""
-    if not opened:
-        return wire
-    decoder = WrapperDecoder()
-    frames = decoder.feed(wire)
-    if decoder.end() is not None or any(isinstance(frame, RemoteProtocolError) for frame in frames):
-        return wire
-    return b"".join(
-        replace(frame, apdu=opened.get(frame.apdu, frame.apdu)).to_bytes()
-        for frame in frames
-        if isinstance(frame, Frame)
-    )
-
-
-def _masked(request: bytes, secret: bytes) -> bytes:
-    return request.replace(secret, b"*" * len(secret))

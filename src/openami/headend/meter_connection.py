@@ -15,8 +15,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, TypeVar
 
-from openami.headend.dlms_conversation import Conversation, Link, Repetition
-from openami.headend.dlms_tcp import LinkSettings
+from openami.headend.dlms_conversation import (
+    Conversation,
+    Link,
+    LinkSettings,
+    Repetition,
+    recorded_frames,
+)
 from openami.headend.tcp_link import TcpLink
 from openami.headend.udp_link import UdpLink
 from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLIC_CLIENT
@@ -106,8 +111,10 @@ class MeterAccess:
         block of the service at a time.
     counter_floor:
         Where our invocation counter begins at least (`openami.security.counters.earliest_counter`).
+    user:
+        Which user of the client it is, 0 .. 255; None where the meter need not know.
     on_frame:
-        Told every frame of both directions, as it is on the wire, the password masked.
+        Told every frame of both directions, the password masked.
     """
 
     host: str
@@ -123,6 +130,7 @@ class MeterAccess:
     hdlc: HdlcParameters = HdlcParameters.of(2030, 7)  # noqa: RUF009 - a value
     window: int = 0
     counter_floor: int = 0
+    user: int | None = None
     on_frame: Callable[[RecordedFrame], None] | None = None
 
     @property
@@ -141,7 +149,7 @@ class MeterAccess:
     @property
     def public(self) -> MeterAccess:
         """The same logical device as everybody reaches it."""
-        return replace(self, client=PUBLIC_CLIENT, password=None, security=None)
+        return replace(self, client=PUBLIC_CLIENT, password=None, security=None, user=None)
 
 
 class MeterConnection:
@@ -191,7 +199,9 @@ class MeterConnection:
         try:
             if self._association is not None and self._association.state is State.READY:
                 with suppress(LinkError, ProtocolError):
-                    await self.run(self._association.release())
+                    # An RLRE that cannot be read is an answer all the same: the link is taken down.
+                    with suppress(ProtocolError):
+                        await self.run(self._association.release())
                     if self._line is not None:
                         await self.run(self._line.disconnect())
         finally:
@@ -252,6 +262,7 @@ class MeterConnection:
             channel=channel,
             security=security,
             window=access.window or DEFAULT_WINDOW,
+            user=access.user,
         )
         line = self._line
         self._conversation = Conversation(
@@ -300,10 +311,12 @@ class MeterConnection:
         self._link = self._line = self._association = self._conversation = None
 
     def _report(self) -> None:
+        # Both are taken whether anybody listens or not: what is kept for the record must not grow.
         record = [] if self._link is None else self._link.take_record()
+        opened = {} if self._association is None else self._association.take_opened()
         if self.access.on_frame is not None:
-            for direction, octets in record:
-                self.access.on_frame(RecordedFrame(direction, octets, octets))
+            for frame in recorded_frames(record, opened):
+                self.access.on_frame(frame)
 
     # --- counters -------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from openami.headend.backfill import Mask, PresentIntervals, orders_for, present_in
 from openami.headend.collection import CollectionPolicy, CollectionReport, Collector
-from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
+from openami.headend.dlms_conversation import LinkSettings
+from openami.headend.dlms_tcp import dlms_tcp_drivers
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.obis import ObisCode
 from openami.readings.door import Door

@@ -19,7 +19,8 @@ import orjson
 
 from openami.cli.bench.figures import Figure
 from openami.headend.collection import CollectionPolicy, CollectionReport, Collector
-from openami.headend.dlms_tcp import LinkSettings, dlms_tcp_drivers
+from openami.headend.dlms_conversation import LinkSettings
+from openami.headend.dlms_tcp import dlms_tcp_drivers
 from openami.mdm.stores.store import ReadingStore
 from openami.meter.fleet_spec import FleetSpec, household_fleet, save_fleet
 from openami.meter.serve import fast_loop

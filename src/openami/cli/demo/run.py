@@ -21,7 +21,8 @@ from openami.cli.demo.scenario import Incident, Scenario, make_scenario, master_
 from openami.cli.demo.summary import closure, detect
 from openami.headend.blocks import frames_evidence
 from openami.headend.collection import CollectionPolicy
-from openami.headend.dlms_tcp import DlmsTcpDriver, LinkSettings
+from openami.headend.dlms_conversation import LinkSettings
+from openami.headend.dlms_tcp import DlmsTcpDriver
 from openami.mdm.vee.run import VeeReport
 from openami.meter.fleet_spec import MeterSpec
 from openami.meter.serve import fast_loop
