@@ -29,6 +29,7 @@ from openami.protocols.dlms.client.client_security import ClientSecurity, send_c
 from openami.protocols.dlms.client.object_list import Right, readable
 from openami.protocols.dlms.client.vendor_quirks import quirks_named
 from openami.protocols.dlms.encoding.axdr import Data, Tag
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
@@ -596,3 +597,27 @@ async def test_quirk_of_a_reversed_deviation_holds_in_both_directions() -> None:
 def test_mechanisms_need_what_they_need() -> None:
     with pytest.raises(LocalProtocolError, match="without keys"):
         ClientSecurity(b"TESTHES1", mechanism=Mechanism.HIGH_GMAC)
+
+
+async def test_the_link_is_taken_down_after_an_rlre_that_cannot_be_read() -> None:
+    """As Gurux' Java server writes it: the APDU and its user information shorter than what is in them."""
+    rlre = bytes.fromhex("6311800100be0f040e0800065f1f040000001004000007")
+    _, devices = device_of(home())
+
+    class Misspelling(HdlcServerSession):
+        def receive(self, data: bytes) -> bytes:
+            answer = super().receive(data)
+            (asked,) = [frame for frame in HdlcDecoder().feed(data) if isinstance(frame, HdlcFrame)]
+            heard.append(asked.kind)
+            if asked.information[3:4] != b"\x62":
+                return answer
+            (told,) = [frame for frame in HdlcDecoder().feed(answer) if isinstance(frame, HdlcFrame)]
+            return replace(told, information=told.information[:3] + rlre).to_bytes()
+
+    heard: list[FrameKind] = []
+    async with (
+        served_stream(lambda: Misspelling(devices)) as port,
+        Meter("127.0.0.1", port, server=16, password=PASSWORD, transport=Transport.HDLC) as meter,
+    ):
+        assert (await meter.read("0-0:96.1.0", class_id=1)).text == "PV-0001"
+    assert heard[-2:] == [FrameKind.I, FrameKind.DISC]

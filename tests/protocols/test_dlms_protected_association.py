@@ -361,3 +361,36 @@ def test_a_service_that_is_refused_leaves_the_association_in_order() -> None:
     with pytest.raises(ServiceRefusedError):
         world.run(world.association.get(VALUE), lambda _: Frame(7, 1, bytes.fromhex("d80201")).to_bytes())
     assert world.run(world.association.get(VALUE)) == TEXT
+
+
+def initiate_of(aarq: bytes) -> bytes:
+    information = AssociationRequest.from_bytes(aarq).user_information
+    assert information is not None
+    return information
+
+
+@pytest.mark.parametrize("protection", [level for level in LEVELS if level])
+@pytest.mark.parametrize("form", [form for form in Form if form.dedicated])
+def test_a_dedicated_key_travels_authenticated_and_encrypted_whatever_the_services_are(
+    protection: Protection, form: Form
+) -> None:
+    """A server of others (Gurux, Java) refuses each other way; what is only authenticated can be read."""
+    world = World(protection=protection, form=form)
+    world.run(world.association.associate())
+    sealed = CipheredApdu.from_bytes(initiate_of(world.sent[0][8:]))
+    assert sealed.header.level == AUTHENTICATED_ENCRYPTION
+    assert world.run(world.association.get(VALUE)) == TEXT
+    assert CipheredApdu.from_bytes(world.sent[-1][8:]).header.level == protection
+
+
+@pytest.mark.parametrize("level", [Protection.AUTHENTICATED, Protection.ENCRYPTED])
+def test_a_dedicated_key_that_came_in_the_open_is_refused_and_told(level: Protection) -> None:
+    world = World(protection=level)
+    cipher = world.client.cipher()
+    assert cipher is not None
+    initiate = cipher.seal(InitiateRequest(SUPPORTED, 1024, bytes(16)).to_bytes(), level, Form.GLOBAL)
+    request = AssociationRequest(initiate, CONTEXT_LN_CIPHERED, Mechanism.HIGH_GMAC, bytes(16), CLIENT)
+    answer = decode_apdu(world.ask(request.to_bytes()))
+    assert isinstance(answer, AssociationResponse)
+    assert answer.result is AssociationResult.REJECTED_PERMANENT
+    assert [incident.attack for incident in world.incidents] == [Attack.DOWNGRADE]

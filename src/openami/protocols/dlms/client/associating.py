@@ -30,6 +30,7 @@ from openami.protocols.dlms.encoding.axdr import Data, Tag, decode_plain
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.ciphering import Cipher
 from openami.protocols.dlms.protection.high_level_security import Exchange, Prover
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION
 from openami.quantities.errors import ProtectionError
 from openami.quantities.obis import ObisCode
 from openami.security.secret import Secret
@@ -54,6 +55,9 @@ def secured_request(
 ) -> AssociationRequest:
     """AARQ as a `ClientSecurity` has it; a dedicated form makes a key for the association.
 
+    The InitiateRequest that carries the key is authenticated and encrypted whatever is protected afterwards
+    (IEC 62056-5-3, recalled; a server of others refuses any other).
+
     Parameters
     ----------
     conformance, max_pdu:
@@ -64,13 +68,15 @@ def secured_request(
         Of high level security; not sent with any other.
     """
     dedicated = None
-    if security.form.dedicated and cipher is not None:
+    if security.manner.form is not None and security.form.dedicated and cipher is not None:
         dedicated = Secret.random(len(cipher.keys.global_unicast))
         cipher.use_dedicated(dedicated)
     key = None if dedicated is None else dedicated.reveal()
     initiate = InitiateRequest(conformance, max_pdu, key).to_bytes()
     if security.protection and cipher is not None:
-        initiate = cipher.seal(initiate, security.protection, Form.GLOBAL)
+        # A key travels encrypted, whatever its association protects afterwards.
+        protection = security.protection if dedicated is None else AUTHENTICATED_ENCRYPTION
+        initiate = cipher.seal(initiate, protection, Form.GLOBAL)
     password = None if security.secret is None else security.secret.reveal()
     return AssociationRequest(
         initiate,

@@ -78,7 +78,7 @@ from openami.protocols.dlms.protection.message_protection import (
     MessageProtection,
     Signing,
 )
-from openami.protocols.dlms.protection.security_control import Protection
+from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server.association_policy import AssociationPolicy
 from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
 from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
@@ -364,6 +364,11 @@ class ServerAssociation:
             return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
         try:
             proposed = InitiateRequest.from_bytes(initiate)
+            if proposed.dedicated_key is not None and protection != AUTHENTICATED_ENCRYPTION:
+                self._observe(
+                    Attack.DOWNGRADE, "a dedicated key that did not come authenticated and encrypted"
+                )
+                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
             if cipher is not None and proposed.dedicated_key is not None:
                 cipher.use_dedicated(Secret(proposed.dedicated_key))
         except RemoteProtocolError:
