@@ -12,7 +12,7 @@ from typing import Final
 
 from openami.protocols.dlms.client.attribute_value import date_time_text, plain_text
 from openami.protocols.dlms.encoding.axdr import BitString, Plain, Tag, plain
-from openami.protocols.dlms.encoding.axdr_scalars import ADVANCE, FIXED, scalar_at
+from openami.protocols.dlms.encoding.axdr_scalars import scalar_at
 from openami.protocols.dlms.encoding.compact_array import compact_array_at
 from openami.protocols.dlms.encoding.data import Data, TypeDescription
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
@@ -98,12 +98,9 @@ def _value(cursor: Cursor, depth: int) -> Plain:
         return _elements(cursor, tag, depth)
     if tag is Tag.COMPACT_ARRAY:
         return _compact(cursor, depth)
-    if FIXED[tag] is not None:
-        value, end = scalar_at(tag, cursor.data, begin + 1)
-        cursor.skip(ADVANCE[tag])
-    else:
-        value, end = scalar_at(tag, cursor.data, begin + 1)
-        cursor.skip(end - begin)
+    octets, offset = cursor.bounded()
+    value, end = scalar_at(tag, octets, begin + 1 - offset)
+    cursor.skip(end + offset - begin)
     cursor.nodes.append(Node(_NAMES[tag], begin, cursor.position, _words(value)))
     return value
 
@@ -126,7 +123,9 @@ def _elements(cursor: Cursor, tag: Tag, depth: int) -> Plain:
 def _compact(cursor: Cursor, depth: int) -> Plain:
     with cursor.group(_NAMES[Tag.COMPACT_ARRAY]) as label:
         begin = cursor.position
-        compact, end = compact_array_at(cursor.data, begin + 1, depth)
+        octets, offset = cursor.bounded()
+        compact, end = compact_array_at(octets, begin + 1 - offset, depth)
+        end += offset
         cursor.skip(end - begin)
         label.value = f"{len(compact.values)} elements of {_described(compact.description)}"
         for value in compact.values:

@@ -41,7 +41,8 @@ MAX_DUMP: Final = 1 << 19
 """Octets that are explained at most; what is behind them is one fault."""
 
 _MAX_NESTED: Final = 6
-"""Octets made of octets (deciphered, put together): how deep."""
+"""APDUs inside APDUs (deciphered, put together, user information of ACSE): how deep."""
+_TOO_DEEP: Final = f"APDUs inside each other, more than {_MAX_NESTED} deep"
 
 _ACSE: Final = (AARQ, AARE, RLRQ, RLRE)
 _INITIATE: Final = (0x01, 0x08, 0x0E)
@@ -234,6 +235,8 @@ class _Dump:
         end = begin + 4 + head[1]
         if end + 2 > len(octets):
             raise RemoteProtocolError(f"{head[1] + 6} octets declared, {len(octets) - begin} there")
+        if octets[end + 1] != 0x16:
+            raise RemoteProtocolError("no stop where the frame should end", expected="16")
         with cursor.group("M-Bus frame"):
             cursor.field("start", 4, lambda _: f"{head[1]} octets")
             cursor.number("control", 1, lambda number: f"{number:#04x}")
@@ -261,8 +264,7 @@ class _Dump:
             found = cursor.number("checksum", 1, lambda number: f"{number:#04x}")
             if found != check:
                 cursor.fault(f"the checksum should be {check:#04x}", begin=end)
-            if cursor.skip(1) != b"\x16":
-                raise RemoteProtocolError("no stop where the frame should end", expected="16")
+            cursor.skip(1)
 
     def _wrapper(self, cursor: Cursor) -> None:
         def frame(inner: Cursor) -> None:
@@ -324,7 +326,9 @@ class _Dump:
     def _apdu(self, cursor: Cursor, depth: int) -> None:
         tag = cursor.peek()[0]
         if tag in _ACSE:
-            explain_acse(cursor, lambda inner: self._apdu(inner, depth), self._title)
+            if depth >= _MAX_NESTED:
+                raise RemoteProtocolError(_TOO_DEEP)
+            explain_acse(cursor, lambda inner: self._apdu(inner, depth + 1), self._title)
         elif tag in _INITIATE:
             explain_initiate(cursor, self._dedicated)
         elif tag == _BLOCK_TRANSFER:
@@ -378,7 +382,7 @@ class _Dump:
     ) -> None:
         """Octets of their own: put together, or deciphered."""
         if depth >= _MAX_NESTED:
-            raise RemoteProtocolError(f"APDUs inside each other, more than {_MAX_NESTED} deep")
+            raise RemoteProtocolError(_TOO_DEEP)
         inside = Cursor(octets)
         walked(inside, lambda inner: explain(inner, depth + 1))
         value = f"{len(octets)} octets" + (f", {words}" if words else "")

@@ -111,13 +111,14 @@ class Cursor:
     Invariant: ``position <= end <= len(data)``; a read beyond the end raises `RemoteProtocolError`.
     """
 
-    __slots__ = ("data", "end", "nodes", "position")
+    __slots__ = ("_bounded", "data", "end", "nodes", "position")
 
     def __init__(self, data: bytes, position: int = 0, end: int | None = None) -> None:
         self.data = data
         self.position = position
         self.end = len(data) if end is None else end
         self.nodes: list[Node] = []
+        self._bounded: tuple[int, int, bytes] | None = None
 
     @property
     def remaining(self) -> int:
@@ -127,6 +128,19 @@ class Cursor:
     def peek(self, count: int = 1) -> bytes:
         """The next octets, as many as there are."""
         return self.data[self.position : min(self.position + count, self.end)]
+
+    def bounded(self) -> tuple[bytes, int]:
+        """Octets up to the end and none behind it, and the place where they begin.
+
+        For decoders that know no end but that of their octets: a length that points beyond a frame must not
+        make them read the frames behind it, again and again. Cut once for each `within`.
+        """
+        if self.end == len(self.data):
+            return self.data, 0
+        known = self._bounded
+        if known is None or known[1] != self.end or known[0] > self.position:
+            known = self._bounded = self.position, self.end, self.data[self.position : self.end]
+        return known[2], known[0]
 
     def skip(self, count: int) -> bytes:
         """Pass octets without a node."""
