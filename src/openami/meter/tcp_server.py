@@ -157,7 +157,7 @@ class FleetServer:
             self.traffic.unheard += 1
             return b""
         before = session.kept_octets
-        octets = session.receive(frame.to_bytes())
+        octets = session.answer(frame)
         self.kept_octets += session.kept_octets - before
         fate = Fate.ARRIVES if meter_id is None else self.fleet.fate(meter_id)
         if fate is Fate.LOST:

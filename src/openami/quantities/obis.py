@@ -10,7 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from openami.quantities.errors import QuantityError
@@ -32,7 +32,8 @@ class ObisCode:
     f: int = 255
 
     def __post_init__(self) -> None:
-        if not all(0 <= group <= 255 for group in self.groups):
+        groups = self.groups
+        if min(groups) < 0 or max(groups) > 255:
             raise QuantityError(f"OBIS value group out of range in {self.groups}", expected="0 .. 255")
 
     @property
@@ -62,7 +63,7 @@ class ObisCode:
         """Code from the six octets of a COSEM logical name."""
         if len(octets) != 6:
             raise QuantityError(f"logical name of {len(octets)} octets", expected="6 octets")
-        return cls(*octets)
+        return _of_octets(bytes(octets))
 
     def to_bytes(self) -> bytes:
         """The six octets of the COSEM logical name."""
@@ -76,6 +77,12 @@ class ObisCode:
     def __str__(self) -> str:
         suffix = "" if self.f == 255 else f"*{self.f}"
         return f"{self.a}-{self.b}:{self.c}.{self.d}.{self.e}{suffix}"
+
+
+@lru_cache(maxsize=4096)
+def _of_octets(octets: bytes) -> ObisCode:
+    """Code of six octets; kept, because the same few hundred come again with every request."""
+    return ObisCode(*octets)
 
 
 class Direction(Enum):

@@ -1,7 +1,8 @@
 """xDLMS InitiateRequest, InitiateResponse, ConfirmedServiceError and the conformance block (IEC 62056-5-3).
 
 Rule of this file: what both sides may use is the intersection of what the client proposed and what the
-server has; nothing else is used in the association.
+server has; nothing else is used in the association. What the other side sent stays a number: of every
+combination of flags that it made up, the enumeration would keep an object for ever.
 """
 
 from __future__ import annotations
@@ -77,11 +78,16 @@ PROPOSED_FOR_WINDOWS = SUPPORTED & ~BLOCKS_OF_SERVICES
 """What a client proposes that wants long APDUs streamed in windows: general-block-transfer and no other."""
 
 
+def includes(conformance: int, services: Conformance) -> bool:
+    """True where all the services are in a conformance block; cheaper than the operators of flags."""
+    return int(services) & ~int(conformance) == 0
+
+
 def _conformance_bytes(conformance: int) -> bytes:
     return b"\x5f\x1f\x04\x00" + conformance.to_bytes(3, "big")
 
 
-def _read_conformance(reader: Reader) -> Conformance:
+def _read_conformance(reader: Reader) -> int:
     """``[APPLICATION 31] IMPLICIT BIT STRING (24)``; some send the tag without its second octet."""
     if reader.u8() != 0x5F:
         raise RemoteProtocolError("no conformance block", where=f"byte {reader.position - 1}", expected="5f")
@@ -91,7 +97,7 @@ def _read_conformance(reader: Reader) -> Conformance:
     block = reader.take(length)
     if length != 4 or block[0] != 0:
         raise RemoteProtocolError(f"conformance block {block.hex()}", expected="24 bits")
-    return Conformance(int.from_bytes(block[1:], "big") & 0x7FFFFF)
+    return int.from_bytes(block[1:], "big") & 0x7FFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ class InitiateRequest:
     Parameters
     ----------
     conformance:
-        Services.
+        Services: bits of `Conformance`.
     max_pdu:
         Largest APDU that the client takes; 0 for any.
     dedicated_key:
@@ -114,7 +120,7 @@ class InitiateRequest:
         DLMS version.
     """
 
-    conformance: Conformance
+    conformance: int
     max_pdu: int
     dedicated_key: bytes | None = field(default=None, repr=False)
     response_allowed: bool = True
@@ -152,9 +158,9 @@ class InitiateRequest:
 
 @dataclass(frozen=True, slots=True)
 class InitiateResponse:
-    """What the server agrees to; ``max_pdu`` is the largest APDU that the server takes."""
+    """What the server agrees to: bits of `Conformance`, and the largest APDU that the server takes."""
 
-    conformance: Conformance
+    conformance: int
     max_pdu: int
     quality: int | None = None
     version: int = DLMS_VERSION

@@ -50,6 +50,7 @@ from openami.protocols.dlms.apdus.initiate import (
     PROPOSED,
     ConfirmedServiceError,
     Conformance,
+    includes,
 )
 from openami.protocols.dlms.apdus.notification import (
     DATA_NOTIFICATION,
@@ -73,6 +74,7 @@ from openami.protocols.dlms.client.associating import (
     proof_request,
     release_request,
     secured_request,
+    title_of_meter,
 )
 from openami.protocols.dlms.client.association_state import Event, State, following
 from openami.protocols.dlms.client.client_security import ClientSecurity, longest_jump, recover_counter
@@ -125,6 +127,8 @@ class Association:
         Low or high level security and ciphering; it takes the place of ``password``.
     window:
         Blocks of a general-block-transfer taken at once, 1 .. 63.
+    user:
+        Which user of the client it is, 0 .. 255; None where the meter need not know.
     """
 
     def __init__(
@@ -139,7 +143,10 @@ class Association:
         channel: Channel | None = None,
         security: ClientSecurity | None = None,
         window: int = DEFAULT_WINDOW,
+        user: int | None = None,
     ) -> None:
+        if user is not None and not 0 <= user <= 0xFF:
+            raise LocalProtocolError(f"user {user}", expected="0 .. 255")
         if not 0 <= max_pdu <= MAX_PDU:
             raise LocalProtocolError(f"a PDU size of {max_pdu}", expected=f"0 .. {MAX_PDU}")
         self._channel = channel or WrapperChannel(client, server)
@@ -149,6 +156,7 @@ class Association:
         self._proposed = conformance
         self._invoke = self._long_invoke = 0
         self._window = window
+        self._user = user
         self._transfer: BlockTransfer | None = None
         self._state = State.IDLE
         self._conformance = Conformance(0)
@@ -228,9 +236,11 @@ class Association:
         security, cipher = self._security, self._cipher
         challenge = new_challenge()
         if security is None:
-            request = plain_request(self._proposed, self._max_pdu, self._password)
+            request = plain_request(self._proposed, self._max_pdu, self._password, self._user)
         else:
-            request = secured_request(self._proposed, self._max_pdu, security, cipher, challenge)
+            request = secured_request(
+                self._proposed, self._max_pdu, security, cipher, challenge, self._user
+            )
         answer = yield from self._exchange(request.to_bytes())
         if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
             raise InvocationCounterError(answer.invocation_counter)
@@ -242,18 +252,20 @@ class Association:
             self._happen(Event.REJECTED)
             raise AssociationError(answer.result, answer.diagnostic)
         agreed = agreed_on(answer, security, cipher)
-        self._conformance = agreed.conformance & self._proposed
+        self._conformance = Conformance(agreed.conformance & int(self._proposed))
         self._server_max_pdu = agreed.max_pdu or MAX_PDU
         if security is None:
             return
         if cipher is not None:
-            self._layers, self._manner = security.layers(cipher), security.manner
+            self._layers, self._manner = security.layers(cipher), security.manner_of_proof
         if security.mechanism.high:
-            peer = cipher.peer_title if cipher is not None else answer.responding_ap_title or b""
+            peer = title_of_meter(answer, security)
             exchange = Exchange(security.title, peer, challenge, answer.challenge or b"")
             prover = security.prover(cipher)
             proven = yield from self._exchange(proof_request(self.next_invoke(), prover, exchange))
             check_proof(proven, prover, exchange)
+        if cipher is not None:
+            self._manner = security.manner
 
     def release(self) -> Operation[None]:
         """Close the association; the connection can be used for another."""
@@ -408,7 +420,7 @@ class Association:
 
     @property
     def _in_general_blocks(self) -> bool:
-        return bool(self._conformance & Conformance.GENERAL_BLOCK_TRANSFER)
+        return includes(self._conformance, Conformance.GENERAL_BLOCK_TRANSFER)
 
     def _new_transfer(self) -> BlockTransfer:
         return BlockTransfer(self._window, self._server_max_pdu, self._max_reassembled)

@@ -42,18 +42,20 @@ class Reader:
 
     def take(self, count: int) -> bytes:
         """The next ``count`` octets."""
-        end = self.position + count
+        position = self.position
+        end = position + count
         if end > len(self.data):
-            raise RemoteProtocolError(
-                f"{count} octets declared, {self.remaining} there", where=f"byte {self.position}"
-            )
-        octets = self.data[self.position : end]
+            raise self._truncated(count)
         self.position = end
-        return octets
+        return self.data[position:end]
 
     def u8(self) -> int:
         """An unsigned octet."""
-        return self.take(1)[0]
+        position = self.position
+        if position >= len(self.data):
+            raise self._truncated(1)
+        self.position = position + 1
+        return self.data[position]
 
     def u16(self) -> int:
         """Two octets, big-endian, unsigned."""
@@ -106,3 +108,8 @@ class Reader:
             raise RemoteProtocolError(
                 f"{self.remaining} octets too many", where=f"byte {self.position}", expected="end of the APDU"
             )
+
+    def _truncated(self, count: int) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"{count} octets declared, {self.remaining} there", where=f"byte {self.position}"
+        )

@@ -76,6 +76,7 @@ class Cipher:
         "_dedicated",
         "_dedicated_name",
         "_global",
+        "_global_name",
         "_passing",
         "keys",
         "own_title",
@@ -101,6 +102,7 @@ class Cipher:
         self._passing = ReceiveCounters(MemoryCounters())
         self._authentication = keys.authentication.reveal()
         self._global = Gcm(keys.global_unicast.reveal())
+        self._global_name = keys.global_unicast.fingerprint
         self._broadcast = None if keys.global_broadcast is None else Gcm(keys.global_broadcast.reveal())
         self._dedicated: Gcm | None = None
         self._dedicated_name = ""
@@ -161,15 +163,15 @@ class Cipher:
         header = ciphered.header
         if header.suite != self.keys.suite_number:
             raise ProtectionError(f"suite {header.suite}", expected=f"suite {self.keys.suite_number}")
-        if header.level & minimum != minimum:
+        if not header.level.covers(minimum):
             raise ProtectionError(
                 f"protection {header.control.hex()}", expected=f"at least {int(minimum):02x}"
             )
-        if header.protection & Protection.COMPRESSED:
+        if header.protection.covers(Protection.COMPRESSED):
             raise ProtectionError("a compressed APDU", expected="no compression")
         if ciphered.title and ciphered.title != self.peer_title:
             raise ProtectionError(f"an APDU of {ciphered.title.hex()}", expected=self.peer_title.hex())
-        if header.protection & Protection.BROADCAST:
+        if header.protection.covers(Protection.BROADCAST):
             # Whoever has one meter of a group open has this key: it tells nobody from anybody.
             raise ProtectionError("an APDU under the broadcast key", expected="a key of us two")
         self.check_peer()
@@ -220,9 +222,10 @@ class Cipher:
         """Under which name the counter of the other side's messages is kept."""
         if form.dedicated:
             return f"{self.peer_title.hex()}/{self._dedicated_name}/{_DEDICATED}"
-        shared = self.keys.global_broadcast if protection & Protection.BROADCAST else None
-        kind, key = ("unicast", self.keys.global_unicast) if shared is None else ("broadcast", shared)
-        return f"{self.peer_title.hex()}/{key.fingerprint}/{kind}"
+        shared = self.keys.global_broadcast if protection.covers(Protection.BROADCAST) else None
+        if shared is not None:
+            return f"{self.peer_title.hex()}/{shared.fingerprint}/broadcast"
+        return f"{self.peer_title.hex()}/{self._global_name}/unicast"
 
     def check_peer(self) -> None:
         """Raise `ProtectionError` where the other side has no system title, or ours."""
@@ -245,13 +248,13 @@ class Cipher:
 
         That of a dedicated key dies with its association, and so does its counter.
         """
-        vouched = header.protection & Protection.AUTHENTICATED and not name.endswith(_DEDICATED)
+        vouched = header.level.covers(Protection.AUTHENTICATED) and not name.endswith(_DEDICATED)
         (self.received if vouched else self._passing).believe(name, header.counter)
 
     def _key(self, form: Form, protection: Protection) -> Gcm | None:
         if form.dedicated:
             return self._dedicated
-        return self._broadcast if protection & Protection.BROADCAST else self._global
+        return self._broadcast if protection.covers(Protection.BROADCAST) else self._global
 
     def _associated(self, header: SecurityHeader) -> bytes:
         return header.control + self._authentication

@@ -22,10 +22,16 @@ class Protection(IntFlag):
     BROADCAST = 0x40
     COMPRESSED = 0x80
 
+    def covers(self, wanted: Protection) -> bool:
+        """True where every bit of ``wanted`` is set; without the objects that the operators of flags make."""
+        return int(wanted) & ~int(self) == 0
+
 
 AUTHENTICATED_ENCRYPTION = Protection.AUTHENTICATED | Protection.ENCRYPTED
-_LEVEL = Protection.AUTHENTICATED | Protection.ENCRYPTED
 HEADER_OCTETS = 5
+
+_OF_CONTROL = tuple(Protection(bits << 4) for bits in range(16))
+_LEVELS = _OF_CONTROL[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class SecurityHeader:
     @property
     def level(self) -> Protection:
         """Authenticated, encrypted, both or neither."""
-        return self.protection & _LEVEL
+        return _LEVELS[self.protection >> 4 & 3]
 
     def to_bytes(self) -> bytes:
         """Control octet and counter."""
@@ -67,4 +73,4 @@ class SecurityHeader:
         suite = control & 0x0F
         if suite > 2:
             raise RemoteProtocolError(f"security suite {suite}", expected="0, 1 or 2")
-        return cls(suite, Protection(control & 0xF0), reader.u32())
+        return cls(suite, _OF_CONTROL[control >> 4], reader.u32())

@@ -42,6 +42,7 @@ from openami.protocols.dlms.apdus.initiate import (
     Conformance,
     InitiateRequest,
     InitiateResponse,
+    includes,
 )
 from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
 from openami.protocols.dlms.apdus.results import (
@@ -196,7 +197,12 @@ class ServerAssociation:
         needed = Conformance.EVENT_NOTIFICATION
         if isinstance(notification, DataNotification):
             needed = Conformance.DATA_NOTIFICATION
-        if self._services is None or context is None or policy is None or not context.conformance & needed:
+        if (
+            self._services is None
+            or context is None
+            or policy is None
+            or not includes(context.conformance, needed)
+        ):
             raise LocalProtocolError("a notification that the client did not agree on")
         apdu = notification.to_bytes()
         if layers is not None and policy.accepted.anything:
@@ -214,7 +220,7 @@ class ServerAssociation:
     @property
     def _agreed_on_blocks(self) -> bool:
         agreed = 0 if self._context is None else self._context.conformance
-        return self._services is not None and bool(agreed & Conformance.GENERAL_BLOCK_TRANSFER)
+        return self._services is not None and includes(agreed, Conformance.GENERAL_BLOCK_TRANSFER)
 
     def _new_transfer(self, context: AssociationContext) -> BlockTransfer:
         window = DEFAULT_WINDOW if self._policy is None else self._policy.window
@@ -265,7 +271,7 @@ class ServerAssociation:
         layers, policy, context = self._layers, self._policy, self._context
         if layers is None or policy is None or context is None:
             return NOT_ASSOCIATED.to_bytes()
-        if apdu[0] in _GENERAL and not context.conformance & Conformance.GENERAL_PROTECTION:
+        if apdu[0] in _GENERAL and not includes(context.conformance, Conformance.GENERAL_PROTECTION):
             return NOT_AGREED.to_bytes()
         try:
             plain, manner = layers.open(apdu, policy.accepted)
@@ -281,7 +287,9 @@ class ServerAssociation:
         answer = self._serve(request)
         if answer is None or answer[0] == EXCEPTION_RESPONSE:
             return answer
-        return layers.seal(answer, replace(manner, level=manner.level | policy.protection))
+        if not manner.level.covers(policy.protection):
+            manner = replace(manner, level=manner.level | policy.protection)
+        return layers.seal(answer, manner)
 
     def _serve(self, request: Apdu) -> bytes | None:
         if self._challenged is not None:
@@ -326,7 +334,7 @@ class ServerAssociation:
                 self._observe(Attack.WRONG_TAG, str(error))
                 return NOT_DECIPHERED.to_bytes()
             if (context := self._context) is not None:
-                agreed = InitiateResponse(Conformance(context.conformance), context.max_receive).to_bytes()
+                agreed = InitiateResponse(context.conformance, context.max_receive).to_bytes()
                 response = cipher.seal(agreed, opened.header.level, Form.GLOBAL)
         self._leave()
         return ReleaseResponse(0, response).to_bytes()
@@ -337,6 +345,8 @@ class ServerAssociation:
         diagnostic = _diagnose(request, policy)
         if diagnostic is Diagnostic.AUTHENTICATION_FAILURE:
             self._observe(Attack.WRONG_PASSWORD, f"mechanism {request.mechanism}")
+        elif diagnostic is Diagnostic.CALLING_AE_INVOCATION_IDENTIFIER_NOT_RECOGNIZED:
+            self._observe(Attack.UNKNOWN_USER, f"user {request.user}")
         elif policy is not None and diagnostic is not Diagnostic.NULL:
             self._observe(Attack.DOWNGRADE, f"context {request.context} with mechanism {request.mechanism}")
         if policy is None or self._device is None or diagnostic is not Diagnostic.NULL:
@@ -378,9 +388,11 @@ class ServerAssociation:
         overhead = policy.accepted.overhead
         if 0 < proposed.max_pdu < MIN_PDU + overhead:
             return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
-        agreed = proposed.conformance & SUPPORTED
+        agreed = proposed.conformance & int(SUPPORTED)
         max_send = proposed.max_pdu or MAX_PDU
-        context = AssociationContext(self._client, self._server, int(agreed), policy.max_pdu, max_send)
+        context = AssociationContext(
+            self._client, self._server, agreed, policy.max_pdu, max_send, request.user
+        )
         blocks = min(MAX_REASSEMBLED, BlockTransfer(1, max_send, MAX_REQUEST).longest_message() // 2)
         services = ServerServices(self._device, policy, context, max_send - overhead, blocks - overhead)
         response = InitiateResponse(agreed, policy.max_pdu).to_bytes()
@@ -459,8 +471,9 @@ def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> 
     if request.context not in contexts:
         return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
     if policy.mechanism is Mechanism.NONE:
-        known = request.mechanism == Mechanism.NONE
-        return Diagnostic.NULL if known else Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+        if request.mechanism != Mechanism.NONE:
+            return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+        return _diagnose_user(request, policy)
     if request.mechanism == Mechanism.NONE:
         return Diagnostic.AUTHENTICATION_REQUIRED
     if request.mechanism != policy.mechanism:
@@ -471,7 +484,14 @@ def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> 
         return Diagnostic.AUTHENTICATION_FAILURE
     if policy.mechanism.high and not MIN_CHALLENGE <= len(request.secret) <= MAX_CHALLENGE:
         return Diagnostic.AUTHENTICATION_FAILURE
-    return Diagnostic.NULL
+    return _diagnose_user(request, policy)
+
+
+def _diagnose_user(request: AssociationRequest, policy: AssociationPolicy) -> Diagnostic:
+    """Last of all, so that nobody without a password learns who is on the list."""
+    if not policy.users or request.user in dict(policy.users):
+        return Diagnostic.NULL
+    return Diagnostic.CALLING_AE_INVOCATION_IDENTIFIER_NOT_RECOGNIZED
 
 
 def _refused_initiate(request: AssociationRequest) -> bytes | None:
@@ -480,7 +500,7 @@ def _refused_initiate(request: AssociationRequest) -> bytes | None:
         proposed = InitiateRequest.from_bytes(request.user_information)
     except RemoteProtocolError:
         return None
-    return InitiateResponse(proposed.conformance & SUPPORTED, MAX_PDU).to_bytes()
+    return InitiateResponse(proposed.conformance & int(SUPPORTED), MAX_PDU).to_bytes()
 
 
 def _counter_error(used: CounterUsedError) -> bytes:

@@ -45,7 +45,7 @@ from openami.protocols.dlms.apdus.get import (
     GetResponseList,
     encode_results,
 )
-from openami.protocols.dlms.apdus.initiate import Conformance
+from openami.protocols.dlms.apdus.initiate import Conformance, includes
 from openami.protocols.dlms.apdus.long_value import (
     BLOCK_HEADER,
     FirstPiece,
@@ -140,9 +140,9 @@ class ServerServices:
     ) -> None:
         self._device = device
         self._policy = policy
-        self._conformance = Conformance(context.conformance)
+        self._conformance = context.conformance
         self._max_send = largest_answer
-        general = Conformance.GENERAL_BLOCK_TRANSFER & self._conformance
+        general = includes(context.conformance, Conformance.GENERAL_BLOCK_TRANSFER)
         self._largest = largest_in_general_blocks if general else largest_answer
         self._current = association_object(device, policy, context)
         self._answer: LongAnswer | None = None
@@ -167,14 +167,14 @@ class ServerServices:
         needed = _NEEDED.get(type(request))
         if needed is None:
             return UNKNOWN_SERVICE.to_bytes()
-        if needed & ~self._conformance:
+        if not includes(self._conformance, needed):
             return NOT_AGREED.to_bytes()
         answer = self._serve(request)
         return answer if _asks_for_an_answer(request) else None
 
     def _fits(self, answer: bytes, blocks: Conformance) -> bool:
         """True where an answer goes as it is: it is short, or only general blocks were agreed on."""
-        return len(answer) <= (self._max_send if blocks & self._conformance else self._largest)
+        return len(answer) <= (self._max_send if includes(self._conformance, blocks) else self._largest)
 
     def _serve(self, request: Apdu) -> bytes:
         match request:
@@ -228,7 +228,7 @@ class ServerServices:
             found = self._find(attribute)
             if not self._granted(found, attribute.index) & Access.READ:
                 return AccessResult.READ_WRITE_DENIED
-            if selector is not None and not self._conformance & Conformance.SELECTIVE_ACCESS:
+            if selector is not None and not includes(self._conformance, Conformance.SELECTIVE_ACCESS):
                 return AccessResult.SCOPE_OF_ACCESS_VIOLATED
             return found.read(attribute.index, selector)
         except AccessError as refused:
@@ -294,7 +294,7 @@ class ServerServices:
         return self._first_of_get(request.invoke, encode_results(tuple(results)))
 
     def _first_of_get(self, invoke: int, data: bytes) -> bytes:
-        if not self._conformance & Conformance.BLOCK_TRANSFER_GET or len(data) > MAX_REASSEMBLED:
+        if not includes(self._conformance, Conformance.BLOCK_TRANSFER_GET) or len(data) > MAX_REASSEMBLED:
             return GetResponse(invoke, AccessResult.OTHER_REASON).to_bytes()
         self._answer = LongAnswer(Service.GET, data)
         return GetResponseBlock(invoke, *self._next_piece(self._answer)).to_bytes()
@@ -399,7 +399,7 @@ class ServerServices:
         return self._first_of_action(invoke, encode_action_results(tuple(results)))
 
     def _first_of_action(self, invoke: int, data: bytes) -> bytes:
-        if not self._conformance & Conformance.BLOCK_TRANSFER_ACTION or len(data) > MAX_REASSEMBLED:
+        if not includes(self._conformance, Conformance.BLOCK_TRANSFER_ACTION) or len(data) > MAX_REASSEMBLED:
             return ActionResponse(invoke, AccessResult.OTHER_REASON).to_bytes()
         self._answer = LongAnswer(Service.ACTION, data)
         return ActionResponseBlock(invoke, *self._next_piece(self._answer)).to_bytes()

@@ -64,24 +64,11 @@ class ServerSession:
             if isinstance(event, RemoteProtocolError):
                 self.error = event
             else:
-                answers += [frame.to_bytes() for frame in self._answer(event)]
+                answers.append(self.answer(event))
         return b"".join(answers)
 
-    def notify(self, server: int, client: int, notification: DataNotification | EventNotification) -> bytes:
-        """Bytes of a notification to an associated client, to be sent between answers.
-
-        Raises
-        ------
-        LocalProtocolError
-            The client (its wPort) is not associated with the logical device (its wPort), or as
-            `ServerAssociation.notify`.
-        """
-        association = self._associations.get((client, server))
-        if association is None:
-            raise LocalProtocolError(f"no association between wPorts {client} and {server}")
-        return Frame(server, client, association.notify(notification)).to_bytes()
-
-    def _answer(self, frame: Frame) -> list[Frame]:
+    def answer(self, frame: Frame) -> bytes:
+        """Bytes that answer one frame, for a transport that cuts its stream into frames itself."""
         key = frame.source, frame.destination
         association = self._associations.get(key)
         if association is None:
@@ -100,7 +87,21 @@ class ServerSession:
             self._associations.pop(key, None)
         if self.kept_octets > MAX_KEPT:
             self._make_room(association)
-        return [Frame(frame.destination, frame.source, apdu) for apdu in apdus]
+        return b"".join(Frame(frame.destination, frame.source, apdu).to_bytes() for apdu in apdus)
+
+    def notify(self, server: int, client: int, notification: DataNotification | EventNotification) -> bytes:
+        """Bytes of a notification to an associated client, to be sent between answers.
+
+        Raises
+        ------
+        LocalProtocolError
+            The client (its wPort) is not associated with the logical device (its wPort), or as
+            `ServerAssociation.notify`.
+        """
+        association = self._associations.get((client, server))
+        if association is None:
+            raise LocalProtocolError(f"no association between wPorts {client} and {server}")
+        return Frame(server, client, association.notify(notification)).to_bytes()
 
     def _make_room(self, present: ServerAssociation) -> None:
         """End block transfers, the oldest association's first, but not that of the present one."""
