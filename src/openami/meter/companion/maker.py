@@ -130,7 +130,7 @@ class ObjectMaker:
         self._timed: list[Timed] = []
         self._watchers: list[Watcher] = []
         start = begin(state, fleet.spec.start, self._clock())
-        self.timeline = Timeline(self._clock, start, self._timed, self._watchers)
+        self.timeline = Timeline(self._clock, start, self._timed, self._watchers, self._supply_failures)
         self.now = self.timeline.now
         self.rates: RateCounters = RateCounters(
             state.of(ACTIVATION_COUNTS), self.history.energy_at, 10**spec.digits, self.now
@@ -161,10 +161,27 @@ class ObjectMaker:
         self._timed += timed_of(self.objects)
         self._watchers += watchers_of(self.objects)
         password = self.spec.password.encode("ascii")
-        return assembled(self.model, self.objects, self.state, self.security, password, self.timeline)
+        public_keys = None if self.spec.keys is None else self.spec.keys.public_keys
+        return assembled(
+            self.model, self.objects, self.state, self.security, password, self.timeline, public_keys
+        )
 
     def _clock(self) -> datetime:
         return self.fleet.meter(self.meter_id).now
+
+    def _supply_failures(self, after: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+        """Failures of the supply that ended in ``(after, until]``, as the event log has them."""
+        first_s, last_s = after.timestamp(), until.timestamp()
+        down_s: int | None = None
+        found = []
+        for at_s, code in self.fleet.meter(self.meter_id).events:
+            if code == EventCode.POWER_DOWN:
+                down_s = at_s
+            elif code == EventCode.POWER_UP and down_s is not None:
+                if first_s < at_s <= last_s and down_s < at_s:
+                    found.append((datetime.fromtimestamp(down_s, UTC), datetime.fromtimestamp(at_s, UTC)))
+                down_s = None
+        return found
 
     def kept(self, item: ModelObject) -> ObjectState:
         """State of an object."""
@@ -315,7 +332,7 @@ class ObjectMaker:
         """The meter's clock."""
         made = RuledClock(
             item.logical_name,
-            _TimelineClock(self.fleet, self.meter_id, self.now),
+            _TimelineClock(self.fleet, self.meter_id, self.timeline),
             self.zone,
             self.kept(item),
             measuring_period_s=self.history.period_s,
@@ -327,16 +344,18 @@ class ObjectMaker:
 class _TimelineClock:
     """The meter's clock; while something due is done it stands at the instant at which it was due."""
 
-    __slots__ = ("_fleet", "_meter_id", "now")
+    __slots__ = ("_fleet", "_meter_id", "_timeline", "now")
 
-    def __init__(self, fleet: Fleet, meter_id: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, fleet: Fleet, meter_id: str, timeline: Timeline) -> None:
         self._fleet = fleet
         self._meter_id = meter_id
-        self.now = now
+        self._timeline = timeline
+        self.now = timeline.now
 
     def set_time(self, instant: datetime) -> None:
-        """Move the meter's clock."""
+        """Move the meter's clock, and the timeline with it."""
         self._fleet.set_clock(self._meter_id, instant)
+        self._timeline.clock_set(instant)
 
 
 @lru_cache(maxsize=64)

@@ -282,6 +282,11 @@ class Account(StoredObject):
         elif self._status is AccountStatus.ACTIVE:
             self._close()
 
+    def make_up(self, failed: datetime, restored: datetime) -> None:
+        """After a failure of the supply: activate or close the account, where it was time."""
+        if self.due(failed, restored) is not None:
+            self.perform(restored)
+
     # --- privates -------------------------------------------------------------------------------------
 
     @property

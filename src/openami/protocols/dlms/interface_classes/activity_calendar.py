@@ -210,6 +210,16 @@ class ActivityCalendar(StoredObject):
         if action is not None:
             self._run(action.script, action.selector)
 
+    def make_up(self, failed: datetime, restored: datetime) -> None:
+        """After a failure of the supply: the action in force now, where it was another before."""
+        activation = moment(octets(self.current(_TIME)), self._zone)
+        if activation is not None and failed < activation <= restored:
+            self._activate()
+            return
+        action = self.action(restored)
+        if action is not None and action.since > failed:
+            self._run(action.script, action.selector)
+
     def _activate(self) -> None:
         for passive, active in zip(_PASSIVE, _ACTIVE, strict=True):
             self.keep(active, self.current(passive))

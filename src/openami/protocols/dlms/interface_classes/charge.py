@@ -6,7 +6,7 @@
     configuration      bits: percentage based collection, continuous collection
 
     by consumption   advance of the commodity * charge_per_unit * 10^price_scale / 10^commodity_scale
-    by time          charge_per_unit * 10^price_scale in every period
+    by time          charge_per_unit * 10^price_scale in every period, once also where the clock was set back
     by payment       of every token, ``proportion`` ten-thousandths of it, or charge_per_unit
 
 The element of the charge table is the one whose index is the tariff in force, else the first. A charge whose
@@ -36,6 +36,7 @@ from openami.protocols.dlms.interface_classes.stored_object import (
     octets,
     read_only,
 )
+from openami.protocols.dlms.interface_classes.timeline import LONGEST_CATCH_UP
 from openami.protocols.dlms.interface_classes.value_types import (
     DOUBLE_LONG,
     DOUBLE_LONG_UNSIGNED,
@@ -61,7 +62,7 @@ _NOTHING = Whole(Tag.INTEGER, 0, 0)
 _SCALE = Whole(Tag.INTEGER, -12, 12)
 _TABLE = ListOf(record(Octets(0, 32), LONG), 32)
 _UNIT_CHARGE = record(record(_SCALE, _SCALE), VALUE_DEFINITION, _TABLE)
-_REMAINDER, _SEEN, _DEBT = 0, -1, -2
+_REMAINDER, _SEEN, _DEBT, _CHARGED = 0, -1, -2, -3
 _WHOLE_PROPORTION = 10_000
 
 
@@ -172,10 +173,21 @@ class Charge(StoredObject):
     def perform(self, at: datetime) -> None:
         """Collect a period that ended, and put the passive charge in force where it is time."""
         period = number(self.current(8))
-        if period and self.kind is not ChargeType.PAYMENT and at.timestamp() % period == 0:
+        ended = period and self.kind is not ChargeType.PAYMENT and at.timestamp() % period == 0
+        if ended and (self.kind is ChargeType.CONSUMPTION or self._once(at)):
             self.collect(at)
         if moment(octets(self.current(7)), self._zone) == at:
             self._activate(at)
+
+    def make_up(self, failed: datetime, restored: datetime) -> None:
+        """After a failure of the supply: collect what is due by time, and put a passive charge in force."""
+        after = max(failed, restored - LONGEST_CATCH_UP)
+        while self.kind is ChargeType.TIME and (at := self.due(after, restored)) is not None:
+            self.perform(at)
+            after = at
+        activation = moment(octets(self.current(7)), self._zone)
+        if self.kind is not ChargeType.TIME and activation is not None and failed < activation <= restored:
+            self._activate(restored)
 
     def begin(self, at: datetime) -> None:
         """Charge from ``at`` on: what was consumed before is nobody's."""
@@ -195,6 +207,15 @@ class Charge(StoredObject):
         else:
             return 0
         return self._collected(charged, at)
+
+    def _once(self, at: datetime) -> bool:
+        """True where a period was not charged yet; where the clock was set back it comes again."""
+        kept = self._state.get(_CHARGED)
+        until = None if kept is None else datetime.fromtimestamp(number(kept), UTC)
+        if until is not None and at <= until <= at + LONGEST_CATCH_UP:
+            return False
+        self._state[_CHARGED] = Data(Tag.LONG64, int(at.timestamp()))
+        return True
 
     def collect_payment(self, token: int, at: datetime) -> int:
         """Take the part of a token that a charge by payment asks for; gives the amount, kept from it."""

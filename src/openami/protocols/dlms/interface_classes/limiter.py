@@ -131,10 +131,11 @@ class Limiter(StoredObject):
         if over is acted_over:
             self._state.pop(_SINCE, None)
             return
+        present = round(at.timestamp() * 1000)
         since = self._state.get(_SINCE)
-        if since is None:
-            since = self._state[_SINCE] = Data(Tag.LONG64, round(at.timestamp() * 1000))
-        lasted = round(at.timestamp() * 1000) - number(since)
+        if since is None or number(since) > present:  # the clock was set back: it begins anew
+            since = self._state[_SINCE] = Data(Tag.LONG64, present)
+        lasted = present - number(since)
         if lasted >= 1000 * number(self.current(6 if over else 7)):
             self._state.pop(_SINCE, None)
             self._state[_OVER] = Data(Tag.BOOLEAN, over)

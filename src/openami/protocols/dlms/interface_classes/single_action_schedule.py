@@ -6,7 +6,8 @@
                      5  as 4, dates may be left open
     execution_time   array { time octet-string(4), date octet-string(5) }
 
-Rule of this file: times that do not fit the type are refused when they are set.
+Times that fell into a failure of the supply are made up for by one execution afterwards (the standard does
+not say). Rule of this file: times that do not fit the type are refused when they are set.
 """
 
 from __future__ import annotations
@@ -109,6 +110,11 @@ class SingleActionSchedule(StoredObject):
     def perform(self, at: datetime) -> None:
         """Run the script."""
         self._run(*script_of(self.current(2)))
+
+    def make_up(self, failed: datetime, restored: datetime) -> None:
+        """After a failure of the supply: run the script once, where it should have been run."""
+        if self.due(failed, restored) is not None:
+            self._run(*script_of(self.current(2)))
 
     def _fit(self, kind: int, times: Data) -> None:
         entries = [items(entry) for entry in items(times)]
