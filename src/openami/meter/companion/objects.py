@@ -361,7 +361,7 @@ _MAKERS: Final[Mapping[tuple[int, int], Make]] = {
         item.logical_name, maker.run, maker.kept(item), maker.preset(item)
     ),
     (70, 0): lambda maker, item: DisconnectControl(
-        item.logical_name, FleetRelay(maker.fleet, maker.meter_id)
+        item.logical_name, FleetRelay(maker.fleet, maker.meter_id), kept=maker.kept(item)
     ),
     (71, 0): lambda maker, item: Limiter(
         item.logical_name,
