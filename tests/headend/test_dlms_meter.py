@@ -29,7 +29,7 @@ from openami.protocols.dlms.client.client_security import ClientSecurity, send_c
 from openami.protocols.dlms.client.object_list import Right, readable
 from openami.protocols.dlms.client.vendor_quirks import quirks_named
 from openami.protocols.dlms.encoding.axdr import Data, Tag
-from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcDecoder, HdlcFrame, control_of
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
@@ -621,3 +621,37 @@ async def test_the_link_is_taken_down_after_an_rlre_that_cannot_be_read() -> Non
     ):
         assert (await meter.read("0-0:96.1.0", class_id=1)).text == "PV-0001"
     assert heard[-2:] == [FrameKind.I, FrameKind.DISC]
+
+
+async def test_a_password_said_again_by_the_line_is_masked_too() -> None:
+    """The meter answers our AARQ without acknowledging its frame, as jDLMS' server: it is sent again in the
+    next operation, and no record shows what is in it."""
+    _, devices = device_of(home())
+
+    class Deaf(HdlcServerSession):
+        def receive(self, data: bytes) -> bytes:
+            (frame,) = [frame for frame in HdlcDecoder().feed(data) if isinstance(frame, HdlcFrame)]
+            if frame.kind is not FrameKind.I:
+                (said,) = HdlcDecoder().feed(super().receive(data))
+                assert isinstance(said, HdlcFrame)
+                return replace(said, information=b"").to_bytes()  # the parameters that hold without: window 1
+            asked.append(frame.information)
+            if len(asked) > 1:
+                return b""
+            (said,) = HdlcDecoder().feed(super().receive(data))
+            assert isinstance(said, HdlcFrame)
+            return replace(said, control=control_of(FrameKind.I)).to_bytes()
+
+    asked: list[bytes] = []
+    recorded: list[RecordedFrame] = []
+    async with served_stream(lambda: Deaf(devices)) as port:
+        meter = Meter("127.0.0.1", port, server=16, password=PASSWORD, transport=Transport.HDLC,
+                      settings=QUICK, on_frame=recorded.append)  # fmt: skip
+        await meter.open()
+        with pytest.raises(LinkError):
+            await meter.read(IMPORT, class_id=3)
+        await meter.close()
+    assert len(asked) > 1
+    assert all(PASSWORD.reveal() in information for information in asked)
+    assert len([frame for frame in recorded if b"********" in frame.wire]) == len(asked)
+    assert not any(PASSWORD.reveal() in frame.wire + frame.octets for frame in recorded)

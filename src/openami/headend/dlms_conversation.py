@@ -77,7 +77,8 @@ class Repetition(Enum):
 class Conversation:
     """One association's requests and answers on a link.
 
-    Invariant: at most one operation runs at a time.
+    Invariant: at most one operation runs at a time. A secret that went in is masked in all that is said
+    afterwards too: HDLC may say a frame again long after the operation that it belonged to.
 
     Parameters
     ----------
@@ -108,6 +109,7 @@ class Conversation:
         self._repetition = repetition
         self._deadline = 0.0
         self._left = 0
+        self._secret = b""
 
     async def run(self, operation: Operation[T], *, repeats: int = 0, secret: bytes = b"") -> T:
         """Result of an operation.
@@ -117,7 +119,7 @@ class Conversation:
         repeats:
             How often a request is sent again when nothing came.
         secret:
-            Octets that are masked in the record.
+            Octets that are masked in the record, here and in what follows.
 
         Raises
         ------
@@ -126,11 +128,12 @@ class Conversation:
         ProtocolError
             As the operation.
         """
+        self._secret = secret or self._secret
         try:
             outgoing = next(operation)
             while True:
                 if outgoing:
-                    received = await self._ask(outgoing, repeats, secret)
+                    received = await self._ask(outgoing, repeats)
                 else:
                     received = await self._more()
                 outgoing = operation.send(received)
@@ -140,15 +143,15 @@ class Conversation:
         finally:
             operation.close()
 
-    async def _ask(self, request: bytes, repeats: int, secret: bytes) -> bytes:
+    async def _ask(self, request: bytes, repeats: int) -> bytes:
         """Send a request, and again where nothing comes; the first octets of the answer."""
         self._left = repeats
-        self._send(request, secret)
+        self._send(request)
         while True:
             try:
                 return await self._link.receive(self._deadline)
             except TimeoutError:
-                if not self._said_again(secret):
+                if not self._said_again():
                     seconds = f"{self._settings.request_timeout_s:g} s"
                     raise LinkError(f"no answer within {seconds}", where=self._where) from None
 
@@ -158,10 +161,10 @@ class Conversation:
             try:
                 return await self._link.receive(self._deadline)
             except TimeoutError:
-                if self._repetition is Repetition.UNANSWERED or not self._said_again(b""):
+                if self._repetition is Repetition.UNANSWERED or not self._said_again():
                     raise LinkError("the answer broke off", where=self._where) from None
 
-    def _said_again(self, secret: bytes) -> bool:
+    def _said_again(self) -> bool:
         """Say it again; False where there was enough of that."""
         if self._repetition is not Repetition.BY_THE_LINE:
             if not self._left:
@@ -169,10 +172,11 @@ class Conversation:
             self._left -= 1
         again = self._again()
         if again:
-            self._send(again, secret)
+            self._send(again)
         return bool(again)
 
-    def _send(self, octets: bytes, secret: bytes) -> None:
+    def _send(self, octets: bytes) -> None:
+        secret = self._secret
         masked = octets.replace(secret, b"*" * len(secret)) if secret else None
         self._link.send(octets, recorded=masked)
         self._deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_s
