@@ -1,4 +1,4 @@
-"""What a peer makes up in a conformance block is not kept: IEC 62056-5-3, 24 bits, chosen by whoever sends."""
+"""What a peer makes up in a conformance block is not kept (IEC 62056-5-3: 24 bits, chosen by the sender)."""
 
 from __future__ import annotations
 

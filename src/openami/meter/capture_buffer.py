@@ -129,14 +129,16 @@ class CaptureBuffer:
         order = self._order(which)
         return CapturedRows(
             self._stamp[order].astype(np.int64),
-            self._status[order],
+            self._status[order].copy(),
             self._values[:, order].astype(np.int64),
         )
 
-    def _order(self, which: slice | npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-        """Places in the ring of the rows named."""
+    def _order(self, which: slice | npt.NDArray[np.intp]) -> slice | npt.NDArray[np.int64]:
+        """Places in the ring of the rows named; their numbers while nothing has been overwritten yet."""
         room = self._stamp.size
         held = min(self._captured, room)
+        if self._captured <= room and isinstance(which, slice) and (which.step or 1) > 0:
+            return slice(*which.indices(held))
         places = np.arange(self._captured - held, self._captured, dtype=np.int64)
         return places[which] % room
 

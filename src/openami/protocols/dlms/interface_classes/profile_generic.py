@@ -8,9 +8,10 @@ one that names a column that the profile does not have is an error, not an empty
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -199,23 +200,12 @@ class ProfileGeneric(InterfaceObject):
 
     def _bound(self, value: Plain, unspecified: int) -> np.datetime64:
         """UTC instant of a range bound; parts of the time that are not specified widen the range."""
-        if not isinstance(value, bytes):
+        if not isinstance(value, bytes) or len(value) != _DATE_TIME_OCTETS:
             raise AccessError(AccessResult.TYPE_UNMATCHED, where=f"{self.logical_name}: range")
         try:
-            stamp = CosemDateTime.from_bytes(value)
-            hour = (23 if unspecified else 0) if stamp.hour == UNSPECIFIED else stamp.hour
-            minute = unspecified if stamp.minute == UNSPECIFIED else stamp.minute
-            second = unspecified if stamp.second == UNSPECIFIED else stamp.second
-            # Of an hour that occurs twice a range begins with the first and ends with the second.
-            status = 0 if unspecified and stamp.status == STATUS_UNSPECIFIED else stamp.status
-            full = CosemDateTime(
-                stamp.year, stamp.month, stamp.day, stamp.weekday, hour, minute, second, stamp.hundredths,
-                stamp.deviation, status,
-            )  # fmt: skip
-            instant: datetime = full.instant(self._zone)
+            return _instant_of_bound(value, unspecified, self._zone)
         except RemoteProtocolError:
             raise AccessError(AccessResult.TYPE_UNMATCHED, where=f"{self.logical_name}: range") from None
-        return np.datetime64(instant.replace(tzinfo=None), "us")
 
     def _by_entry(self, first: Plain, last: Plain, first_column: Plain, last_column: Plain) -> bytes:
         if not (
@@ -247,7 +237,21 @@ class ProfileGeneric(InterfaceObject):
 
 
 _EMPTY = b"\x01\x00"
+_DATE_TIME_OCTETS = 12
 _NO_OBJECT = CaptureObject(0, ObisCode(0, 0, 0, 0, 0, 0), 0)
+
+
+@lru_cache(maxsize=1024)
+def _instant_of_bound(octets: bytes, unspecified: int, zone: tzinfo) -> np.datetime64:
+    """UTC instant of a date-time; kept, because who reads many meters asks them all for the same range."""
+    stamp = CosemDateTime.from_bytes(octets)
+    hour = (23 if unspecified else 0) if stamp.hour == UNSPECIFIED else stamp.hour
+    minute = unspecified if stamp.minute == UNSPECIFIED else stamp.minute
+    second = unspecified if stamp.second == UNSPECIFIED else stamp.second
+    # Of an hour that occurs twice a range begins with the first and ends with the second.
+    status = 0 if unspecified and stamp.status == STATUS_UNSPECIFIED else stamp.status
+    full = replace(stamp, hour=hour, minute=minute, second=second, status=status)
+    return np.datetime64(full.instant(zone).replace(tzinfo=None), "us")
 
 
 def _tight(indices: npt.NDArray[np.intp]) -> Rows:
