@@ -72,6 +72,8 @@ FRAME_COUNTER = ObisCode(0, 0, 43, 1, 0)
 """The highest invocation counter that the meter believed of a client (recalled: companion specifications)."""
 
 WATT = Quantum(Unit.WATT)
+_SHARED_ROWS = 1500
+"""Rows of a clock column that is kept for other meters: a day of minutes, a fortnight of quarter-hours."""
 _REGISTER_CLASS = 3
 _INTERVAL_D = 29
 _POWER_D = 7
@@ -361,6 +363,20 @@ def _instants(stamp_s: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
 
 def _stamped(stamp_s: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.uint8]:
     """Clock column: local date-times with deviation and the daylight saving bit, uint8, shape (n, 12)."""
+    if stamp_s.size <= _SHARED_ROWS:
+        return _shared_date_times(stamp_s.tobytes(), zone)
+    return _date_times(stamp_s, zone)
+
+
+@lru_cache(maxsize=256)
+def _shared_date_times(stamps: bytes, zone: str) -> npt.NDArray[np.uint8]:
+    """The clock column of all meters of a zone that captured at the same instants, made once."""
+    octets = _date_times(np.frombuffer(stamps, np.int64), zone)
+    octets.flags.writeable = False
+    return octets
+
+
+def _date_times(stamp_s: npt.NDArray[np.int64], zone: str) -> npt.NDArray[np.uint8]:
     minutes, saving = local_offsets(stamp_s, zone)
     status = np.where(saving, STATUS_DAYLIGHT_SAVING, 0)
     return date_times_of(_instants(stamp_s), -minutes, status)
