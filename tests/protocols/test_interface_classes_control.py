@@ -254,6 +254,12 @@ def test_the_arbitrator_weighs_requests_within_permissions(house: House) -> None
         refused(judge.invoke, 1, structure(Data(Tag.UNSIGNED, 4), bits("01")))
         is AccessResult.READ_WRITE_DENIED
     )
+    house.where = ControlState.DISCONNECTED
+    judge.invoke(1, structure(Data(Tag.UNSIGNED, 3), bits("01")))  # asked again: decided and run again
+    assert (decode_plain(judge.read(6)), house.where) == (2, ControlState.CONNECTED)
+    judge.write(4, array(array(long_unsigned(weight) for weight in row) for row in ((5, 5), (3, 3), (2, 2))))
+    judge.invoke(1, structure(Data(Tag.UNSIGNED, 2), bits("01")))  # 5 against 5: nobody's is the largest
+    assert (decode_plain(judge.read(6)), house.where) == (2, ControlState.CONNECTED)
     judge.invoke(2, NOTHING)
     assert decode_plain(judge.read(6)) == 0
 
@@ -268,7 +274,7 @@ def test_a_changed_parameter_is_noted_and_the_digest_tells_it(house: House) -> N
     monitor.changed(3, ENERGY, 3)
     assert decode_plain(monitor.read(2)) == (1, NOTE.to_bytes(), 2, b"other")
     assert monitor.read(7) != before
-    assert decode_plain(monitor.read(8)) == [b"other", b"M-7"]
+    assert monitor.read(8) == bytes.fromhex("0202 09056f74686572 09034d2d37")  # a structure, as in ed. 16
     monitor.invoke(2, value_definition(1, NOTE))
     assert refused(monitor.invoke, 2, value_definition(1, NOTE)) is AccessResult.OBJECT_UNDEFINED
     assert ParameterMonitor.version == 0
@@ -326,23 +332,26 @@ def test_compact_data_is_what_a_compact_array_would_be(house: House) -> None:
     def listed(*sources: Data) -> Data:
         return array(Data(Tag.STRUCTURE, (*source.value, unrestricted)) for source in sources)  # type: ignore[misc]
 
-    compact.write(3, listed(capture(3, ENERGY), capture(1, SERIAL), capture(3, POWER, 3)))
+    template = capture(62, compact.logical_name, 4)
+    wrong = listed(capture(3, ENERGY), template)
+    assert refused(compact.write, 3, wrong) is AccessResult.SCOPE_OF_ACCESS_VIOLATED
+    compact.write(3, listed(template, capture(3, ENERGY), capture(1, SERIAL), capture(3, POWER, 3)))
     compact.write(4, Data(Tag.UNSIGNED, 9))
     assert decode_plain(compact.read(2)) == b""
     compact.invoke(2, NOTHING)
     buffer, description = decode_plain(compact.read(2)), decode_plain(compact.read(5))
     assert isinstance(buffer, bytes)
     assert isinstance(description, bytes)
-    # double-long-unsigned 123456; octet-string of 3; integer 0, enum 27 (W)
-    assert buffer == bytes.fromhex("0001e240 03 4d2d37 00 1b")
-    assert description == bytes.fromhex("0203 06 09 0202 0f 16")
+    # template 9; double-long-unsigned 123456; octet-string of 3; integer 0, enum 27 (W)
+    assert buffer == bytes.fromhex("09 0001e240 03 4d2d37 00 1b")
+    assert description == bytes.fromhex("0204 11 06 09 0202 0f 16")
     whole = b"\x13" + description + bytes((len(buffer),)) + buffer
-    assert decode_plain(whole) == [(123_456, b"M-7", (0, 27))]
+    assert decode_plain(whole) == [(9, 123_456, b"M-7", (0, 27))]
     house.power = 7
     compact.write(6, Data(Tag.ENUM, 1))
-    compact.write(3, listed(capture(3, POWER)))
-    assert decode_plain(compact.read(2)) == b"\x00\x07"
-    compact.write(3, listed(capture(62, compact.logical_name)))
+    compact.write(3, listed(template, capture(3, POWER)))
+    assert decode_plain(compact.read(2)) == b"\x09\x00\x07"
+    compact.write(3, listed(template, capture(62, compact.logical_name)))
     assert refused(compact.read, 2) is AccessResult.TEMPORARY_FAILURE
 
 
@@ -358,7 +367,11 @@ def test_tables_of_registers_octets_and_status_bits(house: House) -> None:
     )
     table.invoke(2, NOTHING)
     assert decode_plain(table.read(2)) == [123_456, 1000, 2000, None]
+    assert table.read(4) == bytes.fromhex("0202 0f00 161e")  # the registers' own: Wh
     table.invoke(1, NOTHING)
+    assert decode_plain(table.read(2)) == []
+    table.invoke(2, NOTHING)
+    table.write(3, table.current(3))
     assert decode_plain(table.read(2)) == []
 
     utility = UtilityTable(ObisCode(0, 0, 65, 0, 0))
@@ -371,6 +384,17 @@ def test_tables_of_registers_octets_and_status_bits(house: House) -> None:
 
     mapping = StatusMapping(ObisCode(0, 0, 96, 5, 0), lambda: Data(Tag.UNSIGNED, 0b101))
     mapping.write(3, structure(Data(Tag.UNSIGNED, 1), long_unsigned(40)))
-    assert mapping.entries() == (40, 42)
-    mapping.write(3, structure(Data(Tag.UNSIGNED, 1), array(long_unsigned(entry) for entry in (9, 8, 7))))
-    assert mapping.entries() == (9, 7)
+    assert mapping.entries() == (45, 47)  # the leading bit is the first, and the most significant
+    mapping.write(
+        3, structure(Data(Tag.UNSIGNED, 1), array(long_unsigned(entry) for entry in range(9, 1, -1)))
+    )
+    assert mapping.entries() == (4, 2)
+    words = (
+        Data(Tag.LONG_UNSIGNED, 0x8001),
+        Data(Tag.BIT_STRING, BitString(16, b"\x80\x01")),
+        Data(Tag.OCTET_STRING, b"\x80\x01"),
+    )
+    for word in words:
+        same = StatusMapping(ObisCode(0, 0, 96, 5, 0), lambda word=word: word)
+        same.write(3, structure(Data(Tag.UNSIGNED, 1), long_unsigned(1)))
+        assert same.entries() == (1, 16)

@@ -1,7 +1,7 @@
 """The supply relay moves along the transitions of its control mode and never otherwise.
 
-The letters of the transitions and which modes have which: as the Blue Book, clause 4.5.8, is rendered in public
-documentation of the class (a meter's manual for the transitions, an open class library for the modes).
+The letters of the transitions and which modes have which: as the Blue Book, clause 4.5.8, is rendered in
+public documentation of the class (a meter's manual for the transitions, an open class library for the modes).
 """
 
 from __future__ import annotations

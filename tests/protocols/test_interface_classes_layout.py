@@ -85,6 +85,7 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Octets,
     OneOf,
     Record,
+    StructureOf,
     Text,
     Truth,
     Utf8,
@@ -271,6 +272,8 @@ def sample(kind: ValueType, draw: random.Random) -> Data:
             return array(sample(element, draw) for _ in range(min(1, most)))
         case Record(elements):
             return Data(Tag.STRUCTURE, tuple(sample(element, draw) for element in elements))
+        case StructureOf(element, most):
+            return structure(*(sample(element, draw) for _ in range(min(1, most))))
         case OneOf(types):
             return sample(types[-1], draw)
         case Nothing():

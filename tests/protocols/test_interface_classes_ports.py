@@ -170,6 +170,15 @@ def test_a_slave_is_installed_captured_by_its_period_and_removed() -> None:
     assert decode_plain(client.read(14)) == 3
     client.invoke(2, NOTHING)
     assert decode_plain(client.read(6)) == 0
+    # Blue Book 10 has integer(0), 12 and later unsigned(0); under address 0 the meter chooses.
+    client.invoke(1, Data(Tag.UNSIGNED, 0))
+    assert client.read(5) == bytes.fromhex("1101")
+    for nothing in (Data(Tag.INTEGER, 0), Data(Tag.UNSIGNED, 0)):
+        for method in (3, 4, 5):
+            client.invoke(method, nothing)
+    assert refused(client.invoke, 2, Data(Tag.UNSIGNED, 1)) is AccessResult.TYPE_UNMATCHED
+    client.invoke(2, Data(Tag.UNSIGNED, 0))
+    assert client.read(5) == bytes.fromhex("1100")
     quality = BusQuality(9, 1, 1, 10, 8, 2)
     diagnostic = MbusDiagnostic(ObisCode(0, 1, 24, 9, 0), lambda: quality, lambda: NOW)
     diagnostic.invoke(1, NOTHING)

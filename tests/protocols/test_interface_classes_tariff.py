@@ -348,6 +348,8 @@ def test_scripts_write_and_execute_and_never_go_round() -> None:
     assert run(SCRIPTS, 3) is AccessResult.TEMPORARY_FAILURE
     assert run(SCRIPTS, 4) is AccessResult.SUCCESS
     assert run(SCRIPTS, 5) is AccessResult.OBJECT_UNDEFINED
+    assert scripts.invoke(1, Data(Tag.LONG_UNSIGNED, 0)) is None  # the null script
+    assert len(selected) == 2
     assert run(ACTIVATION, 1) is AccessResult.OBJECT_CLASS_INCONSISTENT
     activation.write(4, octets(b"both"))
     assert activation.active() == (RATES[1], RATES[0])

@@ -330,8 +330,12 @@ def push_preset(item: ModelObject) -> Preset:
 
 
 def compact_preset(item: ModelObject) -> Preset:
-    """The clock and the energy, captured at reading, as template 1."""
-    columns: Iterable[Data] = (_capture(8, CLOCK), _capture(3, ENERGY))
+    """The template, the clock and the energy, captured at reading, as template 1."""
+    columns: Iterable[Data] = (
+        _capture(item.class_id, item.logical_name, 4),
+        _capture(8, CLOCK),
+        _capture(3, ENERGY),
+    )
     if item.version == 1:
         rest = structure(_enum(0), Data(Tag.NULL_DATA, None))
         columns = (Data(Tag.STRUCTURE, (*_parts(column), rest)) for column in columns)

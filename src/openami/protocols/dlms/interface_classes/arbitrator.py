@@ -6,10 +6,9 @@
     most_recent_requests_table  array of bit-string: what each actor asked for last
     last_outcome                unsigned: number of the action decided on, from 1; 0 for none
 
-An actor's request counts where the permissions let it ask; the action with the largest sum of weights is
-decided on, the lower number where sums are the same, and run where it is not the outcome already. The
-algorithm is recalled; confirm it against the standard. Rule of this file: nobody's request counts for an
-action that the permissions deny.
+An actor's request counts where the permissions let it ask; the action whose sum of weights is larger than
+every other one's is decided on and run. Where no sum is the largest nothing is decided, and the last outcome
+stands. Rule of this file: nobody's request counts for an action that the permissions deny.
 """
 
 from __future__ import annotations
@@ -102,9 +101,8 @@ class Arbitrator(StoredObject):
         requests[actor - 1] = wanted
         self.keep(5, array(requests))
         outcome = self._outcome(permissions, requests)
-        before = number(self.current(6))
-        self.keep(6, Data(Tag.UNSIGNED, outcome))
-        if outcome not in (0, before):
+        if outcome:
+            self.keep(6, Data(Tag.UNSIGNED, outcome))
             self._run(*script_of(items(self.current(2))[outcome - 1]))
 
     def _outcome(self, permissions: tuple[Data, ...], requests: list[Data]) -> int:
@@ -119,7 +117,7 @@ class Arbitrator(StoredObject):
                 if asked and action < len(weighted):
                     sums[action] += number(weighted[action])
         largest = max(sums, default=0)
-        return sums.index(largest) + 1 if largest else 0
+        return sums.index(largest) + 1 if largest and sums.count(largest) == 1 else 0
 
 
 def _set(bits: Data, at: int) -> bool:

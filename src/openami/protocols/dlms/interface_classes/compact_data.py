@@ -6,6 +6,7 @@
     template_description  the types: TypeDescription of a structure, as in a compact array
     capture_method        0 by the method ``capture``, 1 at every reading
 
+The first capture object is the template_id of the object itself, so that a buffer says which types it has.
 Version 1 adds the restriction to the capture objects; none other than "none" is offered. Rule of this file:
 buffer and template description are always of the same capture.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from openami.protocols.dlms.apdus.descriptors import CaptureObject
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult
 from openami.protocols.dlms.encoding.axdr import CompactArray, Data, Tag, TypeDescription, structure
 from openami.protocols.dlms.encoding.compact_array import encode_compact_array
@@ -46,6 +48,7 @@ from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
 
 _NOTHING = Whole(Tag.INTEGER, 0, 0)
+_TEMPLATE_ID = 4
 NO_RESTRICTION = record(enumeration(0), Anything(16))
 """``restriction_element`` of a whole attribute."""
 
@@ -102,6 +105,14 @@ class CompactData(StoredObject):
         super().keep(index, value)
         if index == 3:
             self._empty()
+
+    def admit(self, index: int, value: Data) -> None:
+        """A list begins with the template; raises `AccessError`."""
+        template = CaptureObject(self.class_id, self.logical_name, _TEMPLATE_ID)
+        if index == 3 and items(value) and reference(items(value)[0]) != template:
+            raise AccessError(
+                AccessResult.SCOPE_OF_ACCESS_VIOLATED, where=f"{self.logical_name}: no template first"
+            )
 
     def invoke(self, index: int, parameter: Data | None) -> Data | None:
         """``reset`` and ``capture``; raises `AccessError`."""

@@ -8,9 +8,9 @@
     mode 0  none, always connected    mode 2  a b c e f g      mode 4  a b c e g      mode 6  b c d e g h
                                       mode 1  b c d e f g      mode 3  b c d e g      mode 5  b c d e f g h
 
-"Ready" is ready for reconnection: the relay is open, and the customer (manual) or the meter (local: a limiter,
-credit) may close it. The table is that of public documentation of the class (docs/dlms.md). Rule of this
-file: the relay moves along a transition of the mode in force, or not at all.
+"Ready" is ready for reconnection: the relay is open, and the customer (manual) or the meter (local: a
+limiter, credit) may close it. The table is that of public documentation of the class (docs/dlms.md). Rule of
+this file: the relay moves along a transition of the mode in force, or not at all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """M-Bus client (class 72, versions 0 and 1) and M-Bus diagnostic (class 77): meters of other media.
 
 IEC 62056-6-2 clauses 4.8.3 and 4.8.6; EN 13757-2 and -3. The object keeps what a client sets and what the
-slave said of itself; the bus is injected. Rule of this file: nothing is asked of a slave that is not
-installed, and a slave that does not answer leaves what was known of it untouched.
+slave said of itself; the bus is injected. The parameter 0 of a method is an integer in older editions of the
+Blue Book and unsigned since, and both are taken; a slave that is installed under address 0 gets the address
+of its channel. Rule of this file: nothing is asked of a slave that is not installed, and a slave that does
+not answer leaves what was known of it untouched.
 """
 
 from __future__ import annotations
@@ -36,13 +38,14 @@ from openami.protocols.dlms.interface_classes.value_types import (
     Octets,
     Whole,
     enumeration,
+    one_of,
     record,
 )
 from openami.quantities.errors import OpenAmiError
 from openami.quantities.obis import ObisCode
 
-_NOTHING = Whole(Tag.INTEGER, 0, 0)
-_ADDRESS = Whole(Tag.UNSIGNED, 1, 250)
+_NOTHING = one_of(Whole(Tag.INTEGER, 0, 0), Whole(Tag.UNSIGNED, 0, 0))
+_ADDRESS = one_of(Whole(Tag.UNSIGNED, 0, 250), Whole(Tag.INTEGER, 0))
 _BLOCKS = ListOf(record(Octets(0, 16), Octets(0, 16)), 32)
 _SENT = ListOf(record(Octets(0, 16), Octets(0, 16), Anything(128)), 16)
 
@@ -172,11 +175,12 @@ class MbusClient(StoredObject):
 
     def _do(self, index: int, parameter: Data | None) -> None:
         if index == 1:
-            address = self.parameter(parameter, _ADDRESS, "slave_install")
+            wanted = number(self.parameter(parameter, _ADDRESS, "slave_install"))
             if number(self.current(5)):
                 raise AccessError(AccessResult.TEMPORARY_FAILURE, where=f"{self.logical_name} has a slave")
-            identity = self._bus.install(number(address))
-            self.keep(5, address)
+            given = wanted or self.logical_name.b or 1
+            identity = self._bus.install(given)
+            self.keep(5, Data(Tag.UNSIGNED, given))
             self._note(identity)
             return
         if index == 4:

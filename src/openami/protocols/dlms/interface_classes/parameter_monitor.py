@@ -1,11 +1,12 @@
 """Parameter monitor, class 65 versions 0 and 1 (IEC 62056-6-2 clause 4.5.10): which parameter changed last.
 
     changed_parameter  { class_id, logical_name, attribute_index, attribute_value }
-    parameters         array { class_id, logical_name, attribute_index }
+    parameter_list     array { class_id, logical_name, attribute_index }
+    parameter_values   structure of the values, in the order of the list
 
 Version 1 adds the name of the list, and a digest over the values of all its parameters (SHA-256 over their
-encodings, in the order of the list; how the standard concatenates them is recalled). Rule of this file: a
-change is noted after it was made, with the value that stands now.
+encodings, in the order of the list; how the standard numbers the algorithms is recalled). Rule of this file:
+a change is noted after it was made, with the value that stands now.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from openami.protocols.dlms.interface_classes.value_types import (
     ListOf,
     Moment,
     Octets,
+    StructureOf,
     enumeration,
     record,
 )
@@ -66,7 +68,7 @@ class ParameterMonitor(StoredObject):
     table: ClassVar[tuple[StoredAttribute, ...]] = (
         read_only(2, "changed_parameter", record(LONG_UNSIGNED, LOGICAL_NAME, INTEGER, Anything())),
         read_only(3, "capture_time", Moment(Tag.DATE_TIME)),
-        StoredAttribute(4, "parameters", _LIST),
+        StoredAttribute(4, "parameter_list", _LIST),
     )
     methods: ClassVar[tuple[int, ...]] = (1, 2)
 
@@ -134,7 +136,7 @@ class ParameterMonitorVersion1(ParameterMonitor):
         StoredAttribute(5, "parameter_list_name", Octets(0, 64)),
         read_only(6, "hash_algorithm_id", enumeration(255)),
         read_only(7, "parameter_value_digest", Octets(0, 32)),
-        read_only(8, "parameter_values", ListOf(Anything())),
+        read_only(8, "parameter_values", StructureOf(Anything())),
     )
 
     def current(self, index: int) -> Data:
@@ -146,7 +148,7 @@ class ParameterMonitorVersion1(ParameterMonitor):
                 digest = hashlib.sha256(b"".join(encode(value) for value in self._values()))
                 return Data(Tag.OCTET_STRING, digest.digest())
             case 8:
-                return array(self._values())
+                return structure(*self._values())
         return super().current(index)
 
     def _values(self) -> list[Data]:

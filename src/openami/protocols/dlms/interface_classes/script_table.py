@@ -4,7 +4,8 @@
                      array { service_id enum (1 write, 2 execute), class_id, logical_name, index integer,
                              parameter } }
 
-Rule of this file: a script that runs is not started again by what it does, so that scripts cannot go round.
+Script 0 is reserved: it does nothing. Rule of this file: a script that runs is not started again by what it
+does, so that scripts cannot go round.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from openami.protocols.dlms.interface_classes.value_types import (
 from openami.quantities.obis import ObisCode
 
 _WRITE = 1
+_NULL_SCRIPT = 0
 _ACTION = record(enumeration(2, 1), LONG_UNSIGNED, LOGICAL_NAME, INTEGER, Anything())
 _SCRIPTS = ListOf(record(LONG_UNSIGNED, ListOf(_ACTION, 32)), 64)
 
@@ -77,6 +79,8 @@ class ScriptTable(StoredObject):
         if index != 1:
             return super().invoke(index, parameter)
         wanted = number(self.parameter(parameter, LONG_UNSIGNED, "execute"))
+        if wanted == _NULL_SCRIPT:
+            return None
         for script in items(self.current(2)):
             identifier, actions = items(script)
             if number(identifier) == wanted:

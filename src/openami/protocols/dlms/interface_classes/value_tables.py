@@ -5,14 +5,16 @@ IEC 62056-6-2 clauses 4.3.8, 4.3.7 and 4.3.10.
     table_cell_definition  { class_id, logical_name, group_E_values array of unsigned, attribute_index }
     mapping_table          { ref_table_id unsigned, first entry long-unsigned | array of long-unsigned }
 
-Rule of this file: a cell that cannot be read is null-data in its place, never left out.
+A status word is a string of bits whatever its type: its leading bit, of a number the most significant one,
+is that of the first entry. Rule of this file: a cell that cannot be read is null-data in its place, never
+left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from openami.protocols.dlms.apdus.descriptors import CaptureObject, Selector
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult
@@ -36,8 +38,11 @@ from openami.protocols.dlms.interface_classes.value_types import (
     SCALER_UNIT,
     UNSIGNED,
     Anything,
+    Bits,
     ListOf,
     Octets,
+    Text,
+    Utf8,
     Whole,
     one_of,
     record,
@@ -50,6 +55,14 @@ _OFFSET = record(DOUBLE_LONG_UNSIGNED, LONG_UNSIGNED)
 _INDEX = record(ListOf(LONG_UNSIGNED, 8), LONG_UNSIGNED)
 _NOTHING = Whole(Tag.INTEGER, 0, 0)
 _MOST_CELLS = 64
+_REGISTER_CLASSES = (3, 4)
+_WIDTHS: Final = {
+    Tag.UNSIGNED: 1,
+    Tag.LONG_UNSIGNED: 2,
+    Tag.DOUBLE_LONG_UNSIGNED: 4,
+    Tag.LONG64_UNSIGNED: 8,
+}
+_STATUS_WORD = one_of(Bits(), Octets(), Text(), Utf8(), *(Whole(tag) for tag in _WIDTHS))
 
 
 class UtilityTable(StoredObject):
@@ -86,6 +99,8 @@ class UtilityTable(StoredObject):
 
 class RegisterTable(StoredObject):
     """Values of registers that differ in value group E; class 61 version 0.
+
+    Another definition empties the table; capturing values of registers copies their scaler and unit.
 
     Parameters
     ----------
@@ -125,14 +140,26 @@ class RegisterTable(StoredObject):
         if index not in self.methods:
             return super().invoke(index, parameter)
         self.parameter(parameter, _NOTHING, "reset or capture")
-        self.keep(2, array(self._captured() if index == 2 else ()))
+        sources = self._sources() if index == 2 else []
+        self.keep(2, array(self._cell(source) for source in sources))
+        for source in sources[:1]:
+            if source.class_id in _REGISTER_CLASSES and source.attribute == 2:
+                quantum = self._cell(replace(source, attribute=3))
+                if SCALER_UNIT.admits(quantum):
+                    self.keep(4, quantum)
         return None
 
-    def _captured(self) -> list[Data]:
+    def keep(self, index: int, value: Data) -> None:
+        """Keep a value; another definition empties the table."""
+        super().keep(index, value)
+        if index == 3:
+            self.keep(2, array(()))
+
+    def _sources(self) -> list[CaptureObject]:
         class_id, name, groups, attribute = items(self.current(3))
         first = ObisCode.from_bytes(octets(name))
         return [
-            self._cell(CaptureObject(number(class_id), replace(first, e=number(group)), number(attribute)))
+            CaptureObject(number(class_id), replace(first, e=number(group)), number(attribute))
             for group in items(groups)
         ]
 
@@ -162,7 +189,7 @@ class StatusMapping(StoredObject):
     class_id: ClassVar[int] = 63
     version: ClassVar[int] = 0
     table: ClassVar[tuple[StoredAttribute, ...]] = (
-        read_only(2, "status_word", Anything()),
+        read_only(2, "status_word", _STATUS_WORD),
         StoredAttribute(
             3, "mapping_table", record(UNSIGNED, one_of(LONG_UNSIGNED, ListOf(LONG_UNSIGNED, 128)))
         ),
@@ -183,10 +210,7 @@ class StatusMapping(StoredObject):
         return self._word() if index == 2 else super().current(index)
 
     def entries(self) -> tuple[int, ...]:
-        """Entries of the reference table that the bits set at present mean.
-
-        Bit 0 is the least significant of a number, and the first of a bit-string or of octets.
-        """
+        """Entries of the reference table that the bits set at present mean, in the order of the bits."""
         _, mapping = items(self.current(3))
         found = []
         for position in _bits(self._word()):
@@ -198,8 +222,16 @@ class StatusMapping(StoredObject):
 
 
 def _bits(word: Data) -> list[int]:
+    """Positions of the bits that are set, the leading bit being 0."""
     value = word.value
-    if isinstance(value, int):
-        return [position for position in range(value.bit_length()) if value >> position & 1]
-    held = value.octets if isinstance(value, BitString) else value if isinstance(value, bytes) else b""
+    match value:
+        case BitString():
+            held = value.octets
+        case bytes():
+            held = value
+        case str():
+            held = value.encode()
+        case _:
+            width = _WIDTHS.get(word.tag, 0)
+            held = number(word).to_bytes(width, "big") if width else b""
     return [at for at in range(8 * len(held)) if held[at // 8] & 0x80 >> at % 8]

@@ -215,6 +215,27 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class StructureOf:
+    """A structure of any number of values of one type, ``most`` at most."""
+
+    element: ValueType
+    most: int = MOST_ELEMENTS
+
+    def admits(self, value: Data) -> bool:
+        """True for a structure of at most ``most`` such values."""
+        return (
+            value.tag is Tag.STRUCTURE
+            and isinstance(value.value, tuple)
+            and len(value.value) <= self.most
+            and all(self.element.admits(item) for item in value.value)
+        )
+
+    def blank(self) -> Data:
+        """A structure without elements."""
+        return Data(Tag.STRUCTURE, ())
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """A choice of types; its blank value is that of the first."""
 
