@@ -303,6 +303,26 @@ def test_daily_rows_of_rates_are_recorded_at_local_midnights_with_the_values_of_
     assert [row[2] + row[3] for row in rows] == [totals[int(at.timestamp())] for at in instants]
 
 
+def test_a_register_never_goes_back_while_time_goes_on_between_two_looks_at_the_clock() -> None:
+    home = Household("idis-like-1p")
+    home.clock.instant += timedelta(minutes=7)
+
+    class Running:
+        looks = 0
+
+        def now(self) -> datetime:
+            self.looks += 1
+            home.clock.instant += timedelta(milliseconds=7 * (self.looks % 3 == 0))
+            return home.clock.instant
+
+    home.fleet._clock = Running()
+    device = home.device()
+    register = device.find(ENERGY)
+    assert register is not None
+    shown = [decode_plain(register.read(2)) for _ in range(2000)]
+    assert shown == sorted(shown)  # type: ignore[type-var]
+
+
 def test_demand_is_that_of_the_last_whole_interval() -> None:
     home = Household("idis-like-1p")
     demand = ObisCode(1, 0, 1, 4, 0)

@@ -34,7 +34,7 @@ def client(port: int, transport: Transport) -> Meter:
 async def test_rubbish_ends_its_own_line() -> None:
     chance = random.Random(3)
     server = LineServer(fleet(), limits=LineLimits(silence_s=0.02))
-    port = await server.start_hdlc("127.0.0.1")
+    (port,) = await server.start_hdlc("127.0.0.1")
     async with client(port, Transport.HDLC) as meter:
         for _ in range(20):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -48,7 +48,7 @@ async def test_rubbish_ends_its_own_line() -> None:
 async def test_rubbish_in_datagrams_is_left_alone() -> None:
     chance = random.Random(4)
     server = LineServer(fleet())
-    port = await server.start_udp("127.0.0.1")
+    (port,) = await server.start_udp("127.0.0.1")
     loop = asyncio.get_running_loop()
     rubbish, _ = await loop.create_datagram_endpoint(
         asyncio.DatagramProtocol, remote_addr=("127.0.0.1", port)
@@ -63,7 +63,7 @@ async def test_rubbish_in_datagrams_is_left_alone() -> None:
 
 async def test_lines_and_their_idleness_are_bounded() -> None:
     server = LineServer(fleet(), limits=LineLimits(lines=1, idle_s=0.2))
-    port = await server.start_hdlc("127.0.0.1")
+    (port,) = await server.start_hdlc("127.0.0.1")
     first, one = await asyncio.open_connection("127.0.0.1", port)
     await asyncio.sleep(0.05)
     second, two = await asyncio.open_connection("127.0.0.1", port)

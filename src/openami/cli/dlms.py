@@ -12,6 +12,7 @@ import typer
 
 from openami.cli.dlms_access import MeterOptions, meter_of, with_meter, zone
 from openami.cli.dlms_decode import decode
+from openami.cli.dlms_models import models
 from openami.cli.dlms_push import push_listen
 from openami.cli.dlms_serve import serve
 from openami.cli.output import JsonOption, print_json, print_table, stdout
@@ -38,6 +39,7 @@ commands = typer.Typer(
 commands.command("decode")(decode)
 commands.command("push-listen")(push_listen)
 commands.command("serve")(serve)
+commands.command("models")(models)
 
 AttributeOption = Annotated[int, typer.Option("--attribute", "-a", help="Number of the attribute.")]
 ClassOption = Annotated[

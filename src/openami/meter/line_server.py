@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -44,39 +45,35 @@ class LineLimits:
 
 
 class LineServer:
-    """The meters of one port index of a fleet, on HDLC over TCP or on UDP.
+    """A fleet on HDLC over TCP or on UDP, one port for each port index of its specification.
 
     Invariant: after `close` no port and no line is left.
     """
 
-    def __init__(self, fleet: Fleet, port_index: int = 0, limits: LineLimits | None = None) -> None:
-        self.devices = FleetDevices(fleet, port_index)
+    def __init__(self, fleet: Fleet, limits: LineLimits | None = None) -> None:
+        self.fleet = fleet
         self.limits = limits or LineLimits()
         self._listeners: list[asyncio.Server] = []
         self._datagrams: list[asyncio.DatagramTransport] = []
         self._lines: set[_Line] = set()
 
-    async def start_hdlc(self, host: str, port: int = 0) -> int:
-        """Listen for lines on a TCP port, a free one where it is 0; gives it, raises `LinkError`."""
-        loop = asyncio.get_running_loop()
-        try:
-            listener = await loop.create_server(lambda: _Line(self), host, port)
-        except OSError as error:
-            raise LinkError(f"cannot listen: {error.strerror or error}", where=f"{host}:{port}") from None
-        self._listeners.append(listener)
-        return int(listener.sockets[0].getsockname()[1])
+    async def start_hdlc(self, host: str, first_port: int = 0) -> list[int]:
+        """Listen for lines on TCP: port index i on ``first_port + i``, or on free ports where that is 0.
 
-    async def start_udp(self, host: str, port: int = 0) -> int:
+        Returns
+        -------
+        The ports, by port index.
+
+        Raises
+        ------
+        LinkError
+            A port cannot be listened on; none is then.
+        """
+        return await self._start(self._lines_of, host, first_port)
+
+    async def start_udp(self, host: str, first_port: int = 0) -> list[int]:
         """Listen for datagrams; as `start_hdlc`."""
-        loop = asyncio.get_running_loop()
-        try:
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self.devices), local_addr=(host, port)
-            )
-        except OSError as error:
-            raise LinkError(f"cannot listen: {error.strerror or error}", where=f"{host}:{port}") from None
-        self._datagrams.append(transport)
-        return int(transport.get_extra_info("sockname")[1])
+        return await self._start(self._datagrams_of, host, first_port)
 
     async def close(self) -> None:
         """Stop listening and end every line."""
@@ -93,6 +90,34 @@ class LineServer:
         self._listeners.clear()
         self._datagrams.clear()
 
+    async def _start(
+        self, listen: Callable[[FleetDevices, str, int], Awaitable[int]], host: str, first_port: int
+    ) -> list[int]:
+        ports = []
+        for index in range(self.fleet.spec.ports):
+            port = first_port + index if first_port else 0
+            try:
+                ports.append(await listen(FleetDevices(self.fleet, index), host, port))
+            except OSError as error:
+                await self.close()
+                reason = error.strerror or str(error)
+                raise LinkError(f"cannot listen: {reason}", where=f"{host}:{port}") from None
+        return ports
+
+    async def _lines_of(self, devices: FleetDevices, host: str, port: int) -> int:
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(lambda: _Line(self, devices), host, port)
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    async def _datagrams_of(self, devices: FleetDevices, host: str, port: int) -> int:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(devices), local_addr=(host, port)
+        )
+        self._datagrams.append(transport)
+        return int(transport.get_extra_info("sockname")[1])
+
     def enter(self, line: _Line) -> bool:
         """Take a line in; False where there are too many."""
         if len(self._lines) >= self.limits.lines:
@@ -108,9 +133,9 @@ class LineServer:
 class _Line(asyncio.Protocol):
     """One connection: a line."""
 
-    def __init__(self, server: LineServer) -> None:
+    def __init__(self, server: LineServer, devices: FleetDevices) -> None:
         self._server = server
-        self._session = HdlcServerSession(server.devices)
+        self._session = HdlcServerSession(devices)
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._silence: asyncio.TimerHandle | None = None

@@ -17,9 +17,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 
 import orjson
@@ -31,12 +32,21 @@ from openami.security.counters import earliest_counter
 from .control_channel import ControlChannel
 from .fleet import Fleet
 from .fleet_spec import FleetSpec, load_fleet
+from .line_server import LineServer
 from .tcp_server import FleetServer, Limits
+
+
+class Link(Enum):
+    """What a fleet is served on: the wrapper over TCP or UDP, or HDLC over TCP as behind a serial server."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    HDLC = "hdlc"
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Where a fleet is served: TCP ports by port index, and the control channel's (None: without)."""
+    """Where a fleet is served: ports by port index, and the control channel's (None: without)."""
 
     host: str
     ports: tuple[int, ...]
@@ -91,6 +101,31 @@ async def serve_fleet(
         await server.close()
 
 
+async def serve_lines(
+    spec: FleetSpec,
+    clock: Clock,
+    link: Link,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ready: Callable[[Serving], None] | None = None,
+    counters_from: int = 0,
+) -> None:
+    """Serve a fleet on datagrams (`Link.UDP`) or lines until the task is cancelled, without control channel.
+
+    Parameters and errors are those of `serve_fleet`.
+    """
+    server = LineServer(Fleet(spec, clock, counters_from=counters_from))
+    start = server.start_udp if link is Link.UDP else server.start_hdlc
+    ports = await start(host, port)
+    try:
+        if ready is not None:
+            ready(Serving(host, tuple(ports), None))
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the fleet of a file; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m openami.meter.serve", description=main.__doc__)
@@ -131,32 +166,44 @@ def run(
     spec: FleetSpec,
     clock: Clock,
     *,
+    link: Link = Link.TCP,
     host: str = "127.0.0.1",
     port: int = 0,
     control_port: int | None = 0,
     ready: Callable[[Serving], None] | None = None,
     until: Callable[[], object] | None = None,
+    counters_from: int = 0,
 ) -> None:
     """`serve_fleet` in an event loop of its own (uvloop's where there is one), until SIGINT or SIGTERM.
 
     Parameters
     ----------
+    counters_from:
+        Where invocation counters begin at least; never below `earliest_counter` of the system's clock.
+    link:
+        `serve_lines` for other links than `Link.TCP`.
     until:
         Called in a thread of its own; when it returns, serving ends.
     """
+    first_counter = max(counters_from, earliest_counter(SystemClock().now()))
+
+    def served() -> Coroutine[None, None, None]:
+        if link is not Link.TCP:
+            return serve_lines(
+                spec, clock, link, host=host, port=port, ready=ready, counters_from=first_counter
+            )
+        return serve_fleet(
+            spec,
+            clock,
+            host=host,
+            port=port,
+            control_port=control_port,
+            ready=ready,
+            counters_from=first_counter,
+        )
 
     async def until_signalled() -> None:
-        serving = asyncio.ensure_future(
-            serve_fleet(
-                spec,
-                clock,
-                host=host,
-                port=port,
-                control_port=control_port,
-                ready=ready,
-                counters_from=earliest_counter(SystemClock().now()),
-            )
-        )
+        serving = asyncio.ensure_future(served())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, serving.cancel)

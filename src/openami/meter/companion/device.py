@@ -148,7 +148,7 @@ def _policies(
         if changed is not None:
             yield changed
         else:
-            made = _policy(model, client, security is not None, setup is not None)
+            made = client_policy(model, client, security is not None, setup is not None)
             if made.mechanism is Mechanism.LOW:
                 made = replace(made, secret=password)
             if made.protection:
@@ -157,8 +157,14 @@ def _policies(
 
 
 @lru_cache(maxsize=256)
-def _policy(model: CompanionModel, client: ModelClient, keyed: bool, setup: bool) -> AssociationPolicy:
-    """Policy of a client, the same for all meters of a model with or without keys."""
+def client_policy(model: CompanionModel, client: ModelClient, keyed: bool, setup: bool) -> AssociationPolicy:
+    """Policy of a client at the factory, the same for all meters of a model with or without keys.
+
+    Parameters
+    ----------
+    keyed, setup:
+        Whether the meter has keys, and a security setup that governs them.
+    """
     # Without protection a pre-established client learns no more of a meter with keys than the public one.
     view = "identity" if client.pre_established and keyed else client.view
     rights = view_rights(model, view)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from openami.meter.capture_buffer import CapturedRows
 from openami.meter.fleet import Fleet
-from openami.meter.meter_clock import local_offsets
+from openami.meter.meter_clock import local_offsets, milliseconds
 from openami.protocols.dlms.apdus.descriptors import CaptureObject
 from openami.protocols.dlms.encoding.axdr import Tag
 from openami.protocols.dlms.encoding.date_time import STATUS_DAYLIGHT_SAVING, date_times_of
@@ -103,17 +103,18 @@ class MeterHistory:
         meter = self._fleet.meter(self._meter_id)
         if channel >= len(meter.channels):
             return 0
-        now_s, at_s = meter.own_ms / 1000, at.timestamp()
+        now_ms, at_ms = meter.own_ms, milliseconds(at)
         dial = meter.core.dials_wh[channel]
-        if at_s >= now_s:
+        if at_ms >= now_ms:
             return dial
         rows = meter.profile.rows()
         running = meter.interval_wh[channel]
-        last_s = int(rows.stamp_s[-1]) if len(rows) else now_s
-        if at_s >= last_s:
-            whole = now_s - last_s
-            part = int(running * (at_s - last_s) / whole) if whole > 0 else running
-            return (dial - running + part) % meter.core.modulus_wh
+        last_ms = 1000 * int(rows.stamp_s[-1]) if len(rows) else now_ms
+        if at_ms >= last_ms:
+            # Rounded up: what is asked for the present a moment ago is not less than the dial showed then.
+            left = running * (now_ms - at_ms) // (now_ms - last_ms)
+            return (dial - left) % meter.core.modulus_wh
+        at_s = at_ms / 1000
         ends = self.dials_at_ends(rows, channel)
         place = int(np.searchsorted(rows.stamp_s, at_s))
         energy = int(rows.values[channel, place])

@@ -54,6 +54,8 @@ class ModelObject:
         Capture period (or period of a demand register) and size of a profile.
     snapshot:
         True for a profile of one row, the present one.
+    what:
+        What it is, in words.
     """
 
     class_id: int
@@ -66,6 +68,7 @@ class ModelObject:
     period_s: int = 0
     entries: int = 1
     snapshot: bool = False
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,7 @@ def _objects(row: Mapping[str, Any]) -> Iterator[ModelObject]:
                 row.get("period", 0),
                 row.get("entries", 1),
                 row.get("snapshot", False),
+                row.get("what", ""),
             )
 
 
