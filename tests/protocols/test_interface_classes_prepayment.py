@@ -81,12 +81,10 @@ class Household:
                 9: array(octets(name.to_bytes()) for name in (TOKENS, EMERGENCY)),
                 10: array(octets(name.to_bytes()) for name in (BY_ENERGY, BY_DAY, DEBT)),
                 15: structure(Data(Tag.UTF8_STRING, "EUR"), Data(Tag.INTEGER, -2), Data(Tag.ENUM, 2)),
-                16: amount(200),
-                17: amount(100),
             },
         )
-        self.tokens = self.credit(TOKENS, 0, 1, "00001", 0)
-        self.emergency = self.credit(EMERGENCY, 2, 2, "01100", 500)
+        self.tokens = self.credit(TOKENS, 0, 1, "00001", 0, warning=200)
+        self.emergency = self.credit(EMERGENCY, 2, 2, "01100", 500, offered_at=100)
         self.by_energy = self.charge(BY_ENERGY, 0, unit_charge({b"": 25, b"peak": 40}, 3, -2), 900)
         self.by_day = self.charge(BY_DAY, 1, unit_charge({b"": 10}, 0, -2), 86_400)
         self.debt = self.charge(DEBT, 2, unit_charge({b"": 0}, 0, 0), 0, configuration="10", proportion=2500)
@@ -102,15 +100,26 @@ class Household:
     def now(self) -> datetime:
         return self.timeline.now() if hasattr(self, "timeline") else self.present
 
-    def credit(self, name: ObisCode, kind: int, priority: int, configuration: str, preset: int) -> Credit:
+    def credit(
+        self,
+        name: ObisCode,
+        kind: int,
+        priority: int,
+        configuration: str,
+        preset: int,
+        warning: int = 0,
+        offered_at: int = 0,
+    ) -> Credit:
         made = Credit(
             name,
             lambda: self.account.refresh(),
             preset={
                 3: Data(Tag.ENUM, kind),
                 4: Data(Tag.UNSIGNED, priority),
+                5: amount(warning),
                 7: bits(configuration),
                 9: amount(preset),
+                10: amount(offered_at),
             },
         )
         self.objects[name] = made
@@ -128,10 +137,10 @@ class Household:
         made = Charge(
             name,
             self.commodity,
-            lambda taken: self.account.take(taken),
+            lambda taken: self.account.take(taken, name),
             self.now,
             currency_scale=lambda: self.account.currency_scale,
-            collects=lambda: self.account.active,
+            collects=lambda: self.account.collects(name),
             tariff=lambda: self.tariff,
             preset={
                 3: Data(Tag.ENUM, kind),
@@ -208,6 +217,9 @@ def test_supply_ends_with_the_credit_and_emergency_credit_is_paid_back_first() -
     home.enter(1, 100)
     assert home.supplied[-1] is True
     assert home.emergency.status is CreditStatus.SELECTABLE  # at the threshold of 100
+    # In credit, low (below 200), the next credit is selectable; thresholds are those of the credits.
+    assert home.account.read(4) == bytes.fromhex("0408d0")
+    assert (decode_plain(home.account.read(16)), decode_plain(home.account.read(17))) == (200, 100)
     home.live(hours=4)
     assert (home.tokens.amount, home.tokens.status) == (0, CreditStatus.EXHAUSTED)
     assert home.supplied[-1] is False
@@ -216,11 +228,13 @@ def test_supply_ends_with_the_credit_and_emergency_credit_is_paid_back_first() -
     )  # selectable, out of credit
     home.live(hours=1)  # what the meter itself used after that is a debt
     assert home.tokens.amount == -25
-    assert home.account.amount_to_clear == 25
+    assert home.account.read(6) == bytes.fromhex("05ffffffe7")  # minus 25: what is to be paid in
     home.emergency.invoke(3, NOTHING)
     assert home.supplied[-1] is True
     assert home.emergency.status is CreditStatus.IN_USE
     assert home.account.available_credit == 500
+    assert home.account.read(4) == bytes.fromhex("040884")  # in credit, a selectable credit in use
+    assert (decode_plain(home.account.read(16)), decode_plain(home.account.read(17))) == (0, -(1 << 31))
     home.live(hours=8)
     assert (home.tokens.amount, home.emergency.amount) == (-25, 300)
     assert refused(home.emergency.invoke, 3, NOTHING) is AccessResult.TEMPORARY_FAILURE
@@ -326,3 +340,66 @@ def test_no_money_is_made_or_lost_whatever_happens(deeds: list[tuple[str, int]])
     charged = sum(int(str(decode_plain(item.read(2)))) for item in (home.by_energy, home.by_day, home.debt))
     assert home.tokens.amount + home.emergency.amount == paid + lent - charged
     assert (home.supplied[-1] if home.supplied else False) is (home.account.available_credit > 0)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "emergency", "tokens"),
+    [
+        ((), 500, 775),  # nothing said: what was used of the emergency credit first
+        (((TOKENS, 100),), 300, 975),  # all of the token to the tokens: nothing is left to be paid back
+        (((TOKENS, 90),), 400, 875),
+        (((EMERGENCY, 5), (TOKENS, 95)), 350, 925),
+        (((EMERGENCY, 50),), 500, 775),  # what a credit does not take is of the rest
+    ],
+)
+def test_a_token_is_divided_by_the_proportions_and_the_rest_by_priority(
+    configuration: tuple[tuple[ObisCode, int], ...], emergency: int, tokens: int
+) -> None:
+    home = Household()
+    home.enter(1, 100)
+    home.live(hours=5)
+    home.emergency.invoke(3, NOTHING)
+    home.live(hours=8)
+    assert (home.tokens.amount, home.emergency.amount) == (-25, 300)
+    parts = (structure(octets(name.to_bytes()), Data(Tag.UNSIGNED, part)) for name, part in configuration)
+    home.account.write(12, array(parts))
+    home.enter(2, 1000)
+    assert (home.emergency.amount, home.tokens.amount) == (emergency, tokens)
+
+
+def test_a_charge_is_taken_from_the_credits_configured_for_it_and_from_no_other() -> None:
+    home = Household()
+    home.enter(1, 1000)
+    home.live(hours=1)
+
+    def rule(credit: ObisCode, charge: ObisCode, how: str) -> Data:
+        return structure(octets(credit.to_bytes()), octets(charge.to_bytes()), bits(how))
+
+    home.account.write(11, array([rule(TOKENS, BY_DAY, "000")]))
+    home.live(hours=24)
+    assert home.tokens.amount == 1000 - 25 - 10  # the day's charge; energy waits for a credit
+    home.account.write(11, array([rule(TOKENS, BY_DAY, "000"), rule(TOKENS, BY_ENERGY, "000")]))
+    home.live(minutes=15)
+    assert home.tokens.amount == 1000 - 10 - 25 - 24 * 25 - 6
+    home.tokens.invoke(2, amount(0))
+    assert home.supplied[-1] is False
+    home.live(hours=48)
+    assert home.tokens.amount == 0  # not collected while there is no supply
+    home.account.write(11, array([rule(TOKENS, BY_DAY, "100")]))
+    home.live(hours=24)
+    assert home.tokens.amount == -10  # but where that is configured
+
+
+def test_a_credit_by_time_is_set_to_its_preset_when_its_period_comes() -> None:
+    home = Household()
+    monthly = home.credit(ObisCode(0, 0, 19, 10, 2), 3, 3, "00000", 700)
+    monthly.write(11, octets(bytes.fromhex("ffffff01ff 06000000 8000ff")))  # the first of a month, 06:00
+    timeline = Timeline(lambda: home.present, BEGIN, (monthly,))
+    seen = []
+    for day in (0, 1, 30, 31, 32, 59):
+        home.present = BEGIN + timedelta(days=day, hours=7)
+        timeline.settle()
+        seen.append(monthly.amount)
+        monthly.invoke(2, amount(5))
+    assert seen == [700, 5, 5, 700, 5, 700]  # 1 January, 1 February, 1 March
+    assert home.tokens.due(BEGIN, BEGIN + timedelta(days=99)) is None

@@ -190,7 +190,7 @@ def _credit(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
         if (account := _account_of(maker)) is not None:
             account.refresh()
 
-    return Credit(item.logical_name, changed, maker.kept(item), maker.preset(item))
+    return Credit(item.logical_name, changed, maker.kept(item), maker.preset(item), maker.zone)
 
 
 def _charge(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
@@ -198,7 +198,7 @@ def _charge(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
 
     def take(amount: int) -> None:
         if (account := _account_of(maker)) is not None:
-            account.take(amount)
+            account.take(amount, item.logical_name)
 
     def commodity(source: CaptureObject, at: datetime) -> tuple[int, int] | None:
         name = source.logical_name
@@ -218,7 +218,7 @@ def _charge(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
         maker.now,
         maker.zone,
         lambda: 0 if (account := _account_of(maker)) is None else account.currency_scale,
-        lambda: False if (account := _account_of(maker)) is None else account.active,
+        lambda: False if (account := _account_of(maker)) is None else account.collects(item.logical_name),
         tariff,
         maker.kept(item),
         maker.preset(item),

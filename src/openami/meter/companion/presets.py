@@ -241,10 +241,7 @@ def _account(model: CompanionModel, item: ModelObject) -> Preset:
         2: structure(_enum(2), _enum(1)),
         9: array(name(known.logical_name) for known in model.of_class(112)),
         10: array(name(known.logical_name) for known in model.of_class(113)),
-        12: array([structure(name(TOKEN_CREDIT), _unsigned(100))]),
         15: structure(Data(Tag.UTF8_STRING, "SAR"), Data(Tag.INTEGER, -2), _enum(2)),
-        16: _amount(1000),
-        17: _amount(500),
         18: _long(0),
     }
 
@@ -254,8 +251,10 @@ def _credit(model: CompanionModel, item: ModelObject) -> Preset:
     return {
         3: _enum(2 if emergency else 0),
         4: _unsigned(2 if emergency else 1),
+        5: _amount(0 if emergency else 1000),
         7: _bits("01100" if emergency else "00001"),
         9: _amount(2000 if emergency else 0),
+        10: _amount(500 if emergency else 0),
     }
 
 

@@ -3,16 +3,21 @@
     account_mode_and_status  { payment_mode 1 credit 2 prepayment, status 1 new 2 active 3 closed }
     current_credit_status    bits: in credit, low credit, next credit enabled, next credit selectable, next
                              credit selected, selectable credit in use, out of credit
+    available_credit         sum of what is positive of the credits selected or in use
+    amount_to_clear          minus what has to be paid in before the supply returns; 0 while there is credit
+    low_credit_threshold     warning threshold of the credit in use, 0 without one
+    next_credit_available_threshold   that of the next credit, -2**31 without one
+    credit_charge_configuration       which charge is taken from which credit, and whether also while there
+                             is no supply; empty: every charge from every credit
 
-    charge   taken from the credits in use, by priority, each down to its limit; what none of them covers is
-             taken from the first of all and makes it a debt
-    token    first the charges by payment, then what emergency credits have to be paid back, then the credits
-             by their proportions, the rest into the first that takes tokens
+    charge   taken from the credits that can be used for it, by priority, each down to its limit; what none of
+             them covers is taken from the first and makes it a debt
+    token    first the charges by payment; then each credit of the token gateway configuration its proportion;
+             of the rest credits in use or exhausted, then the others, those of the lowest priority first. A
+             credit that has to be paid back takes what was used of it, others that take tokens take it all
 
-``available_credit`` is what can still be taken before the supply ends, ``amount_to_clear`` what has to be
-paid in before it returns (a number of 0 or more: how the standard signs it is recalled, confirm it). Rule
-of this file: amounts only move. The sum of all credits changes by exactly what was paid in minus what was
-charged.
+Rule of this file: amounts only move. The sum of all credits changes by exactly what was paid in minus what
+was charged.
 """
 
 from __future__ import annotations
@@ -20,12 +25,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult
 from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, structure
 from openami.protocols.dlms.interface_classes.charge import Charge, ChargeType
-from openami.protocols.dlms.interface_classes.credit import Credit, CreditStatus, CreditType, double_long
+from openami.protocols.dlms.interface_classes.credit import (
+    Credit,
+    CreditStatus,
+    CreditType,
+    bit,
+    double_long,
+)
 from openami.protocols.dlms.interface_classes.local_time import moment, stamp
 from openami.protocols.dlms.interface_classes.object_reference import Find
 from openami.protocols.dlms.interface_classes.stored_object import (
@@ -58,7 +69,10 @@ _NOTHING = Whole(Tag.INTEGER, 0, 0)
 _NAMES = ListOf(LOGICAL_NAME, 16)
 _PREPAYMENT = 2
 _REFRESHING = 0
-_IN_CREDIT, _LOW, _ENABLED, _SELECTABLE, _SELECTED, _SELECTABLE_IN_USE, _OUT = (0x80 >> at for at in range(7))
+_IN_CREDIT, _LOW, _SELECTABLE_IN_USE, _OUT = 0x80, 0x40, 0x04, 0x02
+_WAITING: Final = {CreditStatus.ENABLED: 0x20, CreditStatus.SELECTABLE: 0x10, CreditStatus.SELECTED: 0x08}
+"""Bits of ``current_credit_status``: those of the next credit by its state."""
+_NO_NEXT: Final = -(1 << 31)
 
 
 class AccountStatus(IntEnum):
@@ -108,8 +122,8 @@ class Account(StoredObject):
         StoredAttribute(13, "account_activation_time", Moment()),
         StoredAttribute(14, "account_closure_time", Moment()),
         StoredAttribute(15, "currency", record(Utf8(8), INTEGER, enumeration(2))),
-        StoredAttribute(16, "low_credit_threshold", DOUBLE_LONG),
-        StoredAttribute(17, "next_credit_available_threshold", DOUBLE_LONG),
+        read_only(16, "low_credit_threshold", DOUBLE_LONG),
+        read_only(17, "next_credit_available_threshold", DOUBLE_LONG),
         StoredAttribute(18, "max_provision", LONG_UNSIGNED),
         StoredAttribute(19, "max_provision_period", DOUBLE_LONG),
     )
@@ -167,38 +181,71 @@ class Account(StoredObject):
                 return double_long(self.logical_name, self.amount_to_clear)
             case 8:
                 return double_long(self.logical_name, sum(charge.remaining for charge in self.charges()))
+            case 16:
+                in_use = [credit for credit in self.credits() if credit.status is CreditStatus.IN_USE]
+                return in_use[0].current(5) if in_use else Data(Tag.DOUBLE_LONG, 0)
+            case 17:
+                following = self._next_credit()
+                return Data(Tag.DOUBLE_LONG, _NO_NEXT) if following is None else following.current(10)
         return super().current(index)
 
     @property
     def available_credit(self) -> int:
-        """What can be taken before the supply ends."""
-        return sum(credit.left for credit in self.credits() if _usable(credit))
+        """What is positive of the credits selected or in use."""
+        return sum(
+            max(0, credit.amount)
+            for credit in self.credits()
+            if credit.status in (CreditStatus.SELECTED, CreditStatus.IN_USE)
+        )
+
+    @property
+    def supplies(self) -> bool:
+        """True while charges can be taken from some credit without going below its limit."""
+        return any(credit.left for credit in self.credits() if _usable(credit))
 
     @property
     def amount_to_clear(self) -> int:
-        """What has to be paid in before the supply returns; 0 while there is credit."""
-        if self.available_credit > 0:
+        """Minus what has to be paid in before the supply returns; 0 while there is credit."""
+        if self.supplies:
             return 0
         owed = sum(max(0, -credit.amount) for credit in self.credits())
         back = sum(credit.to_pay_back for credit in self.credits())
-        return owed + back + max(0, number(super().current(7)))
+        return -(owed + back + max(0, number(super().current(7))))
 
     # --- what happens ---------------------------------------------------------------------------------
 
-    def take(self, amount: int) -> None:
-        """Take a charge from the credits; raises `AccessError` where the debt would not fit its register."""
-        for credit in self.credits()[:1]:
+    def collects(self, charge: ObisCode) -> bool:
+        """True where a charge may be taken from the credits at present."""
+        configured = self._configuration(charge)
+        if not self.active or configured == []:
+            return False
+        return configured is None or self.supplies or any(bit(how, 0) for _, how in configured)
+
+    def take(self, amount: int, charge: ObisCode) -> None:
+        """Take a charge from its credits; raises `AccessError` where the debt would not fit its register."""
+        configured = self._configuration(charge)
+        listed = self.credits()
+        if configured is not None:
+            names = {name for name, _ in configured}
+            listed = [credit for credit in listed if credit.logical_name in names]
+        for credit in listed[:1]:
             double_long(credit.logical_name, credit.amount - amount)
-        usable = [credit for credit in self.credits() if _usable(credit)]
-        for credit in usable:
-            part = min(amount, credit.left)
+        for credit in listed:
+            part = min(amount, credit.left) if _usable(credit) else 0
             if part:
                 credit.add(-part)
                 amount -= part
-        listed = self.credits()
         if amount and listed:
             listed[0].add(-amount)
         self.refresh()
+
+    def _configuration(self, charge: ObisCode) -> list[tuple[ObisCode, Data]] | None:
+        """Credits of a charge, each with its collection configuration; None where nothing is configured."""
+        entries = [items(entry) for entry in items(super().current(11))]
+        if not entries:
+            return None
+        wanted = charge.to_bytes()
+        return [(ObisCode.from_bytes(octets(name)), how) for name, of, how in entries if octets(of) == wanted]
 
     def pay_in(self, amount: int) -> None:
         """Take a token's amount into the credits; raises `AccessError` where there is no account for it.
@@ -213,21 +260,18 @@ class Account(StoredObject):
             double_long(credit.logical_name, credit.amount + amount)
         for charge in self.charges():
             amount -= charge.collect_payment(amount, self._now())
-        for credit in listed:
-            if credit not in taking:
-                back = min(amount, credit.to_pay_back)
-                credit.add(back)
-                amount -= back
         proportions = {
             ObisCode.from_bytes(octets(name)): number(part)
             for name, part in (items(entry) for entry in items(super().current(12)))
         }
         rest = amount
-        for credit in taking:
-            part = min(rest, amount * proportions.get(credit.logical_name, 0) // 100)
-            credit.add(part)
-            rest -= part
-        taking[0].add(rest)
+        for credit in listed:
+            share = min(rest, amount * proportions.get(credit.logical_name, 0) // 100)
+            rest -= _paid_into(credit, share, credit in taking)
+        used = [credit for credit in listed if credit.status in (CreditStatus.IN_USE, CreditStatus.EXHAUSTED)]
+        others = [credit for credit in listed if credit not in used]
+        for credit in (*reversed(used), *reversed(others)):
+            rest -= _paid_into(credit, rest, credit in taking)
         self.refresh()
 
     def refresh(self) -> None:
@@ -240,7 +284,7 @@ class Account(StoredObject):
         finally:
             del self._state[_REFRESHING]
         if self.active and number(items(super().current(2))[0]) == _PREPAYMENT:
-            self._supply(self.available_credit > 0)
+            self._supply(self.supplies)
 
     def keep(self, index: int, value: Data) -> None:
         """Keep a value, and see what follows from it."""
@@ -316,10 +360,9 @@ class Account(StoredObject):
         """The first usable credit with something left is in use; later ones wait in their states."""
         in_use = False
         before_left = 0
-        threshold = number(super().current(17))
         for credit in self.credits():
             if credit.kind is CreditType.EMERGENCY or credit.needs_confirmation:
-                in_use = _stand_selectable(credit, in_use, before_left <= threshold)
+                in_use = _stand_selectable(credit, in_use, before_left <= number(credit.current(10)))
             elif credit.left and not in_use:
                 credit.stand(CreditStatus.IN_USE)
                 in_use = True
@@ -335,22 +378,30 @@ class Account(StoredObject):
         return 0
 
     def _credit_status(self) -> int:
-        listed = self.credits()
+        in_use = [credit for credit in self.credits() if credit.status is CreditStatus.IN_USE]
         available = self.available_credit
-        bits = _IN_CREDIT if available > 0 else _OUT
-        if 0 < available <= number(super().current(16)):
-            bits |= _LOW
-        waiting = {credit.status for credit in listed}
-        bits |= _ENABLED if CreditStatus.ENABLED in waiting else 0
-        bits |= _SELECTABLE if CreditStatus.SELECTABLE in waiting else 0
-        bits |= _SELECTED if CreditStatus.SELECTED in waiting else 0
-        if any(credit.status is CreditStatus.IN_USE and _selectable(credit) for credit in listed):
-            bits |= _SELECTABLE_IN_USE
-        return bits
+        bits = _IN_CREDIT if available > 0 else 0
+        bits |= _LOW if available < number(self.current(16)) else 0
+        following = self._next_credit()
+        bits |= 0 if following is None else _WAITING[following.status]
+        bits |= _SELECTABLE_IN_USE if any(map(_selectable, in_use)) else 0
+        return bits if in_use else bits | _OUT
+
+    def _next_credit(self) -> Credit | None:
+        """The credit of the highest priority that waits to be used; None for none."""
+        return next((credit for credit in self.credits() if credit.status in _WAITING), None)
 
 
 def _priority(item: Credit | Charge) -> int:
     return item.priority
+
+
+def _paid_into(credit: Credit, offered: int, takes: bool) -> int:
+    """Pay as much of an amount into a credit as it takes; gives how much that was."""
+    taken = offered if takes else min(offered, credit.to_pay_back)
+    if taken:
+        credit.add(taken)
+    return taken
 
 
 def _selectable(credit: Credit) -> bool:

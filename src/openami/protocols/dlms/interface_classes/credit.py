@@ -5,25 +5,34 @@
                    resettable, takes tokens
     status         0 enabled, 1 selectable, 2 selected, 3 in use, 4 exhausted
 
-Amounts are integer counts of the account's currency scale. The account says which credit is in use; layout
-and states are recalled. Rule of this file: an amount changes only by a payment, a charge or a method, and
-none of these is lost or cut to fit.
+Amounts are integer counts of the account's currency scale. The account says which credit is in use. A credit
+by time or by consumption is set to its preset amount whenever its period, a date-time with open parts, comes.
+Rule of this file: an amount changes only by a payment, a charge, a method or its period, and none of these is
+lost or cut to fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
 from typing import ClassVar
 
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult
 from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag
+from openami.protocols.dlms.interface_classes.local_time import (
+    DatePattern,
+    instant_of_local,
+    local_days,
+    time_of_day,
+)
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
     State,
     StoredAttribute,
     StoredObject,
     number,
+    octets,
     read_only,
 )
 from openami.protocols.dlms.interface_classes.value_types import (
@@ -60,6 +69,9 @@ class CreditStatus(IntEnum):
     EXHAUSTED = 4
 
 
+_PERIODIC = (CreditType.TIME_BASED, CreditType.CONSUMPTION_BASED)
+
+
 def double_long(where: ObisCode, amount: int) -> Data:
     """An amount as double-long; raises `AccessError` where it does not fit."""
     if not _SMALLEST <= amount <= _LARGEST:
@@ -82,9 +94,11 @@ class Credit(StoredObject):
         Told that a client changed it: the account, which then looks at all its credits.
     state, preset:
         As of `StoredObject`.
+    zone:
+        Of the meter's local time.
     """
 
-    __slots__ = ("_changed",)
+    __slots__ = ("_changed", "_zone")
 
     class_id: ClassVar[int] = 112
     version: ClassVar[int] = 0
@@ -108,9 +122,11 @@ class Credit(StoredObject):
         changed: Callable[[], None] = lambda: None,
         state: State | None = None,
         preset: Mapping[int, Data] = NO_PRESET,
+        zone: tzinfo = UTC,
     ) -> None:
         super().__init__(logical_name, state, preset)
         self._changed = changed
+        self._zone = zone
 
     @property
     def amount(self) -> int:
@@ -172,6 +188,29 @@ class Credit(StoredObject):
         super().keep(index, value)
         if index not in (2, 8):
             self._changed()
+
+    def due(self, after: datetime, until: datetime) -> datetime | None:
+        """The next beginning of its period; see `timeline.Timed`."""
+        period = octets(self.current(11))
+        at = time_of_day(period[5:9])
+        if self.kind not in _PERIODIC or at is None:
+            return None
+        pattern = DatePattern.from_bytes(period[:5])
+        for day in local_days(after, until, self._zone):
+            instant = instant_of_local(day, at, self._zone)
+            if after < instant <= until and pattern.matches(day):
+                return instant
+        return None
+
+    def perform(self, at: datetime) -> None:
+        """Set the amount to its preset."""
+        self.keep(2, self.current(9))
+        self._changed()
+
+    def make_up(self, failed: datetime, restored: datetime) -> None:
+        """After a failure of the supply: begin the period that should have begun."""
+        if self.due(failed, restored) is not None:
+            self.perform(restored)
 
     def invoke(self, index: int, parameter: Data | None) -> Data | None:
         """``update_amount``, ``set_amount_to_value`` (gives the old amount), ``invoke_credit``."""
