@@ -10,18 +10,18 @@
     0-0:99.98.0 event log                  0-0:96.3.10         disconnect control
     0-0:43.1.0  invocation counter
 
-Objects are made when a client associates and forgotten with the association: an idle meter has none. What
+Objects are made when a client asks for them and forgotten with its association: an idle meter has none. What
 is the same for all meters (columns, policies, the public client's view) exists once. Rule never to be
 broken: an object keeps no value; it asks the fleet for the meter at its present.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ from openami.protocols.dlms.server.association_policy import (
     public,
     secured_management,
 )
+from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.protocols.dlms.server.logical_device import LogicalDevice
 from openami.quantities.civil_time import zone_of
 from openami.quantities.obis import ObisCode, lookup
@@ -85,6 +86,10 @@ _SECURED = secured_management()
 _CLOCK = ProfileColumn(CLOCK_COLUMN, Tag.OCTET_STRING)
 _STATUS = ProfileColumn(CaptureObject(_DATA_CLASS, PROFILE_STATUS, 2), Tag.LONG_UNSIGNED)
 _EVENT_COLUMNS = (_CLOCK, ProfileColumn(CaptureObject(_DATA_CLASS, EVENT_CODE, 2), Tag.UNSIGNED))
+
+
+Maker: TypeAlias = Callable[[Fleet, str], InterfaceObject]
+"""Makes an object of one meter of a fleet."""
 
 
 class FleetDevices(Mapping[int, LogicalDevice]):
@@ -141,66 +146,71 @@ def management_device(meters: Mapping[int, str]) -> LogicalDevice:
     return LogicalDevice(objects, (_PUBLIC,))
 
 
+class MeterDevice(LogicalDevice):
+    """A meter of a fleet: the objects of its model, each made when it is first asked for.
+
+    A client reads a few of them; what a meter of this model has, and how it is made, is known once.
+    Invariant: no object of the meter's own has a name of the model's.
+
+    Parameters
+    ----------
+    fleet, meter_id:
+        The meter.
+    model:
+        Makers of the objects of its model, in the order of the object list.
+    own:
+        Further objects.
+    policies, security:
+        As of `LogicalDevice`.
+    """
+
+    __slots__ = ("_fleet", "_made", "_meter_id", "_model")
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        meter_id: str,
+        model: Mapping[ObisCode, Maker],
+        own: Iterable[InterfaceObject],
+        policies: Iterable[AssociationPolicy],
+        security: DeviceSecurity | None = None,
+    ) -> None:
+        super().__init__(own, policies, security)
+        self._fleet = fleet
+        self._meter_id = meter_id
+        self._model = model
+        self._made: dict[ObisCode, InterfaceObject] = {}
+
+    def find(self, logical_name: ObisCode) -> InterfaceObject | None:
+        """The object of a logical name; None where there is none."""
+        found = self._made.get(logical_name)
+        if found is None:
+            make = self._model.get(logical_name)
+            if make is None:
+                return super().find(logical_name)
+            found = self._made[logical_name] = make(self._fleet, self._meter_id)
+        return found
+
+    def __iter__(self) -> Iterator[InterfaceObject]:
+        yield from filter(None, map(self.find, self._model))
+        yield from super().__iter__()
+
+    def __len__(self) -> int:
+        return len(self._model) + super().__len__()
+
+
 def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
     """One meter of a fleet as a logical device."""
     spec = fleet.meter_spec(meter_id)
-    meter = fleet.meter(meter_id)
-    shape = fleet.spec.shape
-    zone = zone_of(spec.zone)
-    channels = meter.channels
-    tag = register_tag(spec.digits)
-    firmware = f"openami {openami.__version__}".encode("ascii")
-    objects: list[InterfaceObject] = [
-        _octets(LOGICAL_DEVICE_NAME, logical_device_name(meter_id)),
-        _octets(SERIAL_NUMBER, meter_id.encode("ascii")),
-        _octets(FIRMWARE, firmware),
-        _octets(LEGAL_SIGNATURE, metering_identity().sha256),
-        ClockObject(CLOCK, FleetClock(fleet, meter_id), zone, measuring_period_s=shape.period_s),
-    ]
-    for channel, code in enumerate(channels):
-        objects += _channel_objects(fleet, meter_id, channel, code, tag)
-    objects += [
-        ExtendedRegister(
-            MAXIMUM_DEMAND,
-            Tag.DOUBLE_LONG_UNSIGNED,
-            WATT,
-            lambda: fleet.meter(meter_id).maximum_demand.power_w,
-            lambda: Data(Tag.LONG_UNSIGNED, 0),
-            lambda: CosemDateTime.from_instant(
-                datetime.fromtimestamp(fleet.meter(meter_id).maximum_demand.at_s, UTC), zone
-            ),
-            lambda: fleet.meter(meter_id).reset_maximum_demand(),
-        ),
-        DataObject(
-            PROFILE_STATUS, lambda: Data(Tag.LONG_UNSIGNED, int(fleet.meter(meter_id).pending_status))
-        ),
-        DataObject(EVENT_CODE, lambda: Data(Tag.UNSIGNED, fleet.meter(meter_id).events[-1][1])),
-        DisconnectControl(RELAY, FleetRelay(fleet, meter_id)),
-        ProfileGeneric(
-            LOAD_PROFILE,
-            _interval_columns(channels),
-            _IntervalRows(fleet, meter_id),
-            shape.period_s,
-            meter.profile.capacity,
-            zone,
-        ),
-        ProfileGeneric(
-            DAILY_FREEZES,
-            _freeze_columns(channels, tag),
-            _FreezeRows(fleet, meter_id),
-            86_400,
-            meter.freezes.capacity,
-            zone,
-        ),
-        ProfileGeneric(EVENT_LOG, _EVENT_COLUMNS, _EventRows(fleet, meter_id), 0, EVENT_CAPACITY, zone),
-    ]
+    model = _model(fleet.meter(meter_id).channels, register_tag(spec.digits))
+    objects: list[InterfaceObject] = []
     security = fleet.security(meter_id)
     if security is None:
-        return LogicalDevice(objects, (_PUBLIC, _management(spec.password)))
+        return MeterDevice(fleet, meter_id, model, objects, (_PUBLIC, _management(spec.password)))
     objects.append(
         DataObject(FRAME_COUNTER, lambda: Data(Tag.DOUBLE_LONG_UNSIGNED, security.highest_counter))
     )
-    return LogicalDevice(objects, (_PUBLIC, _SECURED), security)
+    return MeterDevice(fleet, meter_id, model, objects, (_PUBLIC, _SECURED), security)
 
 
 def register_tag(digits: int) -> Tag:
@@ -208,26 +218,101 @@ def register_tag(digits: int) -> Tag:
     return Tag.DOUBLE_LONG_UNSIGNED if digits <= 9 else Tag.LONG64_UNSIGNED
 
 
-def _channel_objects(
-    fleet: Fleet, meter_id: str, channel: int, code: ObisCode, tag: Tag
-) -> list[InterfaceObject]:
-    energy = Quantum(lookup(code).unit)
-    power = replace(code, d=_POWER_D)
-    return [
-        Register(code, tag, energy, lambda: fleet.meter(meter_id).core.dials_wh[channel]),
-        Register(
-            _interval_of(code),
+@lru_cache(maxsize=64)
+def _model(channels: tuple[ObisCode, ...], tag: Tag) -> Mapping[ObisCode, Maker]:
+    """What meters with these channels and this type of dials have."""
+    intervals, freezes = _interval_columns(channels), _freeze_columns(channels, tag)
+    firmware = f"openami {openami.__version__}".encode("ascii")
+    model: dict[ObisCode, Maker] = {
+        LOGICAL_DEVICE_NAME: lambda _, meter_id: _octets(LOGICAL_DEVICE_NAME, logical_device_name(meter_id)),
+        SERIAL_NUMBER: lambda _, meter_id: _octets(SERIAL_NUMBER, meter_id.encode("ascii")),
+        FIRMWARE: lambda *_: _octets(FIRMWARE, firmware),
+        LEGAL_SIGNATURE: lambda *_: _octets(LEGAL_SIGNATURE, metering_identity().sha256),
+        CLOCK: lambda fleet, meter_id: ClockObject(
+            CLOCK,
+            FleetClock(fleet, meter_id),
+            _zone(fleet, meter_id),
+            measuring_period_s=fleet.spec.shape.period_s,
+        ),
+    }
+    for channel, code in enumerate(channels):
+        model |= _channel_model(channel, code, tag)
+    return model | {
+        MAXIMUM_DEMAND: _maximum_demand,
+        PROFILE_STATUS: lambda fleet, meter_id: DataObject(
+            PROFILE_STATUS, lambda: Data(Tag.LONG_UNSIGNED, int(fleet.meter(meter_id).pending_status))
+        ),
+        EVENT_CODE: lambda fleet, meter_id: DataObject(
+            EVENT_CODE, lambda: Data(Tag.UNSIGNED, fleet.meter(meter_id).events[-1][1])
+        ),
+        RELAY: lambda fleet, meter_id: DisconnectControl(RELAY, FleetRelay(fleet, meter_id)),
+        LOAD_PROFILE: lambda fleet, meter_id: ProfileGeneric(
+            LOAD_PROFILE,
+            intervals,
+            _IntervalRows(fleet, meter_id),
+            fleet.spec.shape.period_s,
+            fleet.meter(meter_id).profile.capacity,
+            _zone(fleet, meter_id),
+        ),
+        DAILY_FREEZES: lambda fleet, meter_id: ProfileGeneric(
+            DAILY_FREEZES,
+            freezes,
+            _FreezeRows(fleet, meter_id),
+            86_400,
+            fleet.meter(meter_id).freezes.capacity,
+            _zone(fleet, meter_id),
+        ),
+        EVENT_LOG: lambda fleet, meter_id: ProfileGeneric(
+            EVENT_LOG,
+            _EVENT_COLUMNS,
+            _EventRows(fleet, meter_id),
+            0,
+            EVENT_CAPACITY,
+            _zone(fleet, meter_id),
+        ),
+    }
+
+
+def _channel_model(channel: int, code: ObisCode, tag: Tag) -> dict[ObisCode, Maker]:
+    """Energy register, energy of the running interval and power of a channel."""
+    energy, interval, power = Quantum(lookup(code).unit), _interval_of(code), replace(code, d=_POWER_D)
+    watts = Quantum(lookup(power).unit)
+    return {
+        code: lambda fleet, meter_id: Register(
+            code, tag, energy, lambda: fleet.meter(meter_id).core.dials_wh[channel]
+        ),
+        interval: lambda fleet, meter_id: Register(
+            interval,
             Tag.DOUBLE_LONG_UNSIGNED,
             energy,
             lambda: fleet.meter(meter_id).interval_wh[channel],
         ),
-        Register(
+        power: lambda fleet, meter_id: Register(
             power,
             Tag.DOUBLE_LONG_UNSIGNED,
-            Quantum(lookup(power).unit),
+            watts,
             lambda: fleet.meter(meter_id).core.power_w[channel],
         ),
-    ]
+    }
+
+
+def _maximum_demand(fleet: Fleet, meter_id: str) -> InterfaceObject:
+    zone = _zone(fleet, meter_id)
+    return ExtendedRegister(
+        MAXIMUM_DEMAND,
+        Tag.DOUBLE_LONG_UNSIGNED,
+        WATT,
+        lambda: fleet.meter(meter_id).maximum_demand.power_w,
+        lambda: Data(Tag.LONG_UNSIGNED, 0),
+        lambda: CosemDateTime.from_instant(
+            datetime.fromtimestamp(fleet.meter(meter_id).maximum_demand.at_s, UTC), zone
+        ),
+        lambda: fleet.meter(meter_id).reset_maximum_demand(),
+    )
+
+
+def _zone(fleet: Fleet, meter_id: str) -> tzinfo:
+    return zone_of(fleet.meter_spec(meter_id).zone)
 
 
 def _interval_of(register: ObisCode) -> ObisCode:
