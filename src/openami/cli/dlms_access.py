@@ -16,11 +16,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
+from openami.cli.dlms_public_keys import (
+    GENERAL_CIPHERING,
+    AgreementKeyOption,
+    PublicKeyFiles,
+    PublicKeys,
+    SigningKeyOption,
+    TrustOption,
+    key_source,
+)
 from openami.cli.output import stderr
 from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.protocols.dlms.client.vendor_quirks import quirks_named
 from openami.protocols.dlms.protection.ciphered_apdu import Form
+from openami.protocols.dlms.protection.general_ciphering import KeySource
+from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, RegistryError, SecurityError
@@ -51,6 +62,12 @@ GuekOption = Annotated[
 GakOption = Annotated[
     str | None, typer.Option("--gak", help="Authentication key, hex.", envvar="OPENAMI_DLMS_GAK")
 ]
+KekOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kek", help="Key encryption (master) key, hex; for wrapped keys.", envvar="OPENAMI_DLMS_KEK"
+    ),
+]
 KeyringOption = Annotated[
     Path | None, typer.Option("--keyring", help="Workspace whose keyring has the secrets and counters.")
 ]
@@ -62,11 +79,18 @@ class MeterOptions:
     """The options that say how to get to a meter."""
 
     host: Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="Where the meter listens; port 4059.")]
-    server: Annotated[int, typer.Option(help="Logical device: wPort or upper HDLC address.")] = 1
+    server: Annotated[
+        int, typer.Option(help="Logical device: wPort or upper HDLC address.", min=0, max=65535)
+    ] = 1
     client: Annotated[
-        int | None, typer.Option(help="Client: 16 public, 1 management; by what secrets there are.")
+        int | None,
+        typer.Option(
+            help="Client: 16 public, 1 management; without, by what secrets there are.", min=0, max=65535
+        ),
     ] = None
-    physical: Annotated[int | None, typer.Option(help="Lower HDLC address, where there is one.")] = None
+    physical: Annotated[
+        int | None, typer.Option(help="Lower HDLC address, where there is one.", min=0, max=16383)
+    ] = None
     transport: Annotated[str, typer.Option(help="tcp or udp (wrapper), or hdlc over TCP.")] = "tcp"
     password: Annotated[
         str | None,
@@ -75,6 +99,7 @@ class MeterOptions:
     ask_password: Annotated[bool, typer.Option("--ask-password", help="Ask for the password.")] = False
     guek: GuekOption = field(default=None, repr=False)
     gak: GakOption = field(default=None, repr=False)
+    kek: KekOption = field(default=None, repr=False)
     keyring: KeyringOption = None
     meter: MeterOption = None
     suite_number: Annotated[int, typer.Option("--suite", help="Security suite: 0, 1 or 2.")] = 0
@@ -84,11 +109,32 @@ class MeterOptions:
     protection: Annotated[
         str | None, typer.Option(help="Of requests: none, authentication, encryption or both.")
     ] = None
-    form: Annotated[str, typer.Option(help="glo, ded, general-glo or general-ded.")] = "glo"
+    form: Annotated[str, typer.Option(help="glo, ded, general-glo, general-ded or general-ciphering.")] = (
+        "glo"
+    )
+    key_source: Annotated[
+        str | None,
+        typer.Option(help="Key of general-ciphering: global, broadcast, wrapped, one-pass or static."),
+    ] = None
+    sign: Annotated[bool, typer.Option("--sign", help="Sign requests, and want signed answers.")] = False
+    signing_key: SigningKeyOption = None
+    meter_certificate: Annotated[
+        Path | None,
+        typer.Option("--meter-certificate", help="The meter's signature certificate or public key."),
+    ] = None
+    agreement_key: AgreementKeyOption = None
+    meter_agreement_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--meter-agreement-certificate", help="The meter's key agreement certificate or public key."
+        ),
+    ] = None
+    trust: TrustOption = None
     title: Annotated[str | None, typer.Option("--title", help="Our system title, 16 hex digits.")] = None
     meter_title: Annotated[
         str | None, typer.Option("--meter-title", help="System title that the meter must have.")
     ] = None
+    user: Annotated[int | None, typer.Option(help="Which user of the client it is.", min=0, max=255)] = None
     zone: Annotated[str | None, typer.Option(help="IANA zone of the meter, as Europe/Berlin.")] = None
     quirk: QuirkOption = "standard"
     max_pdu: Annotated[int, typer.Option(help="Largest APDU to take.", min=32, max=65535)] = 65535
@@ -150,6 +196,8 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
         raise FormatError(
             f"transport {options.transport!r}", where="--transport", expected="tcp, udp or hdlc"
         )
+    if options.physical is not None and options.transport != "hdlc":
+        raise FormatError("a lower HDLC address", where="--physical", expected="--transport hdlc")
     with _credentials(options) as (credentials, counters):
         password, security = _security(options, credentials, counters)
         yield Meter(
@@ -166,6 +214,7 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
             max_pdu=options.max_pdu,
             window=options.window,
             counter_floor=_counter_floor(options),
+            user=options.user,
             quirks=quirks_named(options.quirk),
             on_frame=_show_frame if options.trace else None,
         )
@@ -183,18 +232,21 @@ def _counter_floor(options: MeterOptions) -> int:
     return 0 if options.keyring is None else earliest_counter(datetime.now(UTC))
 
 
-def keys_of(guek: str | None, gak: str | None, suite_number: int = 0) -> MeterKeys | None:
-    """Keys of two options; None where there are none; raises `SecurityError`."""
+def keys_of(
+    guek: str | None, gak: str | None, suite_number: int = 0, kek: str | None = None
+) -> MeterKeys | None:
+    """Keys of two options, or three; None where there are none; raises `SecurityError`."""
     if guek is None and gak is None:
+        if kek is not None:
+            raise SecurityError("a key encryption key alone", where="--kek", expected="--guek and --gak, too")
         return None
     if guek is None or gak is None:
         missing = "--gak" if gak is None else "--guek"
         raise SecurityError("one key of two", where=missing, expected="both --guek and --gak")
     octets = suite(suite_number).key_octets
-    # Nothing is wrapped here: the key encryption key is one that nobody has.
-    return MeterKeys(
-        _key(guek, "--guek", octets), _key(gak, "--gak", octets), Secret.random(octets), None, suite_number
-    )
+    # Without one nothing is wrapped: the key encryption key is one that nobody has.
+    master = Secret.random(octets) if kek is None else _key(kek, "--kek", octets)
+    return MeterKeys(_key(guek, "--guek", octets), _key(gak, "--gak", octets), master, None, suite_number)
 
 
 def title_of(text: str | None, where: str) -> bytes | None:
@@ -234,12 +286,15 @@ def _key(text: str, where: str, octets: int) -> Secret:
 
 
 def _address(text: str, default: int) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or (text.count(":") > 1 and not text.startswith("[")):
-        return text.strip("[]"), default
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise FormatError(f"port {port!r}", where=text, expected="HOST or HOST:PORT")
-    return host.strip("[]"), int(port)
+    expected = "HOST, HOST:PORT, or [IPV6]:PORT"
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]") or (text.count(":") > 1 and not text.startswith("[")):
+        host, port = text, str(default)
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise FormatError(f"port {port!r}", where=text, expected=expected)
+    if host.startswith("[") != host.endswith("]") or not host.strip("[]"):
+        raise FormatError("no host", where=text or "HOST", expected=expected)
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 @contextmanager
@@ -255,7 +310,7 @@ def _credentials(options: MeterOptions) -> Iterator[tuple[MeterCredentials, Coun
     if options.ask_password:
         text = typer.prompt("password", hide_input=True, err=True)
     password = None if text is None else Secret(text.encode("utf-8"))
-    keys = keys_of(options.guek, options.gak, options.suite_number)
+    keys = keys_of(options.guek, options.gak, options.suite_number, options.kek)
     yield MeterCredentials(password, keys), MemoryCounters()
 
 
@@ -273,14 +328,32 @@ def _security(
         raise FormatError(
             f"protection {options.protection!r}", where="--protection", expected=", ".join(PROTECTIONS)
         )
+    source = key_source(options.form, options.key_source)
     try:
-        form = Form(options.form)
+        form = Form.GLOBAL if source is not None else Form(options.form)
     except ValueError:
-        known_forms = ", ".join(item.value for item in Form)
+        known_forms = ", ".join((*(item.value for item in Form), GENERAL_CIPHERING))
         raise FormatError(f"form {options.form!r}", where="--form", expected=known_forms) from None
     chosen = options.protection or ("both" if keys is not None else "none")
     if keys is None and mechanism in (Mechanism.NONE, Mechanism.LOW) and chosen == "none":
         return (password if mechanism is Mechanism.LOW else None), None
+    public = PublicKeyFiles(
+        options.signing_key,
+        options.meter_certificate,
+        options.agreement_key,
+        options.meter_agreement_certificate,
+        "--meter-certificate",
+        "--meter-agreement-certificate",
+        options.trust,
+    ).read(suite(options.suite_number if keys is None else keys.suite_number))
+    _need(public, mechanism, options.sign, source)
+    meter_title = title_of(options.meter_title, "--meter-title") or credentials.title
+    if public.peer_title is not None and meter_title not in (None, public.peer_title):
+        raise SecurityError(
+            f"a certificate of {public.peer_title.hex()}",
+            where="--meter-certificate",
+            expected=meter_title.hex(),
+        )
     return None, ClientSecurity(
         title_of(options.title, "--title") or HEAD_END_TITLE,
         keys,
@@ -288,9 +361,30 @@ def _security(
         PROTECTIONS[chosen],
         form,
         password,
-        title_of(options.meter_title, "--meter-title") or credentials.title,
-        counters=counters,
+        meter_title or public.peer_title,
+        public.signing,
+        public.peer_signing,
+        counters,
+        source,
+        Signing.REQUIRED if options.sign else Signing.REFUSED,
+        public.agreement,
+        public.peer_agreement,
     )
+
+
+def _need(public: PublicKeys, mechanism: Mechanism, sign: bool, source: KeySource | None) -> None:
+    """Say which option is missing; raises `SecurityError`."""
+    signs = mechanism is Mechanism.HIGH_ECDSA or sign or source is KeySource.ONE_PASS
+    if signs and public.signing is None:
+        raise SecurityError(
+            "signatures without keys", where="--signing-key", expected="it and --meter-certificate"
+        )
+    if source in (KeySource.ONE_PASS, KeySource.STATIC) and public.agreement is None:
+        raise SecurityError(
+            "key agreement without keys",
+            where="--agreement-key",
+            expected="it and --meter-agreement-certificate",
+        )
 
 
 def _show_frame(frame: RecordedFrame) -> None:

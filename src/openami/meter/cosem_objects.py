@@ -8,7 +8,7 @@
     1-0:99.1.0  load profile               0-0:96.10.1         status of the running interval
     1-0:99.2.0  daily freezes              0-0:96.11.0         code of the last event
     0-0:99.98.0 event log                  0-0:96.3.10         disconnect control
-    0-0:43.1.0  invocation counter
+    0-0:43.1.0  invocation counter         0-0:43.0.0          security setup, of a meter with keys
 
 Objects are made when a client asks for them and forgotten with its association: an idle meter has none. What
 is the same for all meters (columns, policies, the public client's view) exists once. Rule never to be
@@ -37,6 +37,8 @@ from openami.protocols.dlms.interface_classes.interface_object import InterfaceO
 from openami.protocols.dlms.interface_classes.profile_generic import ProfileColumn, ProfileGeneric
 from openami.protocols.dlms.interface_classes.register import ExtendedRegister, Register
 from openami.protocols.dlms.interface_classes.sap_assignment import SapAssignment
+from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup
+from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.server.association_policy import (
     AssociationPolicy,
     management,
@@ -51,7 +53,7 @@ from openami.quantities.units import Quantum, Unit
 
 from .capture_buffer import CaptureBuffer
 from .fleet import Fleet
-from .fleet_spec import MANAGEMENT_WPORT, MANUFACTURER
+from .fleet_spec import MANAGEMENT_WPORT, MANUFACTURER, MeterSpec
 from .management_core import EVENT_CAPACITY
 from .meter_clock import local_offsets
 from .metering_core.identification import metering_identity
@@ -69,6 +71,7 @@ EVENT_CODE = ObisCode(0, 0, 96, 11, 0)
 RELAY = ObisCode(0, 0, 96, 3, 10)
 MAXIMUM_DEMAND = ObisCode(1, 0, 1, 6, 0)
 SAP_ASSIGNMENT = ObisCode(0, 0, 41, 0, 0)
+SECURITY_SETUP = ObisCode(0, 0, 43, 0, 0)
 FRAME_COUNTER = ObisCode(0, 0, 43, 1, 0)
 """The highest invocation counter that the meter believed of a client (recalled: companion specifications)."""
 
@@ -82,7 +85,7 @@ _DATA_CLASS = 1
 _PUBLIC = public(
     (LOGICAL_DEVICE_NAME, SERIAL_NUMBER, FIRMWARE, LEGAL_SIGNATURE, CLOCK, SAP_ASSIGNMENT, FRAME_COUNTER)
 )
-_SECURED = secured_management()
+_SECURED = replace(secured_management(), security_setup=ObisCode(0, 0, 43, 0, 0))
 _CLOCK = ProfileColumn(CLOCK_COLUMN, Tag.OCTET_STRING)
 _STATUS = ProfileColumn(CaptureObject(_DATA_CLASS, PROFILE_STATUS, 2), Tag.LONG_UNSIGNED)
 _EVENT_COLUMNS = (_CLOCK, ProfileColumn(CaptureObject(_DATA_CLASS, EVENT_CODE, 2), Tag.UNSIGNED))
@@ -210,7 +213,18 @@ def meter_device(fleet: Fleet, meter_id: str) -> LogicalDevice:
     objects.append(
         DataObject(FRAME_COUNTER, lambda: Data(Tag.DOUBLE_LONG_UNSIGNED, security.highest_counter))
     )
-    return MeterDevice(fleet, meter_id, model, objects, (_PUBLIC, _SECURED), security)
+    setup = SecuritySetup(
+        SECURITY_SETUP, security, MANAGEMENT_WPORT, state=fleet.companion_state(meter_id).of(SECURITY_SETUP)
+    )
+    objects.append(setup)
+    return MeterDevice(fleet, meter_id, model, objects, (_PUBLIC, _secured(spec, setup)), security)
+
+
+def _secured(spec: MeterSpec, setup: SecuritySetup) -> AssociationPolicy:
+    """Policy of the management client of a meter with keys."""
+    public_keys = None if spec.keys is None else spec.keys.public_keys
+    policy = _SECURED if public_keys is None else public_keys.policy(_SECURED)
+    return replace(policy, signing=Signing.REQUIRED) if setup.signing_required else policy
 
 
 def register_tag(digits: int) -> Tag:

@@ -18,6 +18,7 @@ from openami.quantities.clock import Clock
 from openami.quantities.errors import QuantityError
 from openami.readings.event import EventCode
 from openami.security.counters import MemoryCounters, earliest_counter
+from openami.security.suites import suite
 
 from .companion.state import CompanionState
 from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
@@ -34,6 +35,8 @@ _EVENT_OF = {
     Attack.DOWNGRADE: EventCode.AUTHENTICATION_FAILED,
     Attack.WRONG_TAG: EventCode.DECIPHERING_FAILED,
     Attack.REPLAY: EventCode.REPLAY_ATTACK,
+    Attack.WRONG_CERTIFICATE: EventCode.AUTHENTICATION_FAILED,
+    Attack.UNKNOWN_USER: EventCode.AUTHENTICATION_FAILED,
 }
 
 
@@ -153,6 +156,8 @@ class Fleet:
                 self.meter(meter_id).log_incident(_EVENT_OF[incident.attack])
 
             known = DeviceSecurity(title, keys.meter_keys(), counters, observe)
+            if keys.public_keys is not None:
+                keys.public_keys.equip(known, suite(keys.suite), lambda: self.meter(meter_id).now)
             self._security[meter_id] = known
         return known
 

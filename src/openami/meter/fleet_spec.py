@@ -30,6 +30,7 @@ from .companion.model import companion_names
 from .faults import FAULT_KINDS, Fault, Outage
 from .load_curve import CurveKind, CurveSpec
 from .management_core import ProfileShape
+from .public_key_spec import PublicKeySpec
 
 T = TypeVar("T")
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
@@ -72,12 +73,15 @@ class KeySpec:
         Global unicast encryption key, authentication key, key encryption key.
     suite:
         Security suite, 0 to 2.
+    public_keys:
+        Public key cryptography; None without.
     """
 
     global_unicast: str = field(repr=False)
     authentication: str = field(repr=False)
     master: str = field(repr=False)
     suite: int = 0
+    public_keys: PublicKeySpec | None = None
 
     def __post_init__(self) -> None:
         self.meter_keys()

@@ -4,12 +4,14 @@ Every secret lies wrapped under the store key (AES key wrap with padding, RFC 56
 the meter and the purpose that it is for, so that whoever can write to the file but has not the store key can
 move no key to where it would be sent in clear. The store key comes from the environment or from a file that
 only its owner reads: a copy of the database alone is worth nothing. Secrets are versions: a changed key is a
-new row, and the old one stays, because frames of its time are still evidence. Rule never to be broken: a
-counter handed out was durable before.
+new row, and the old one stays, because frames of its time are still evidence. Keys that are being moved into
+a meter are *pending* beside those in use, until it was seen which of them the meter has. Rules never to be
+broken: a counter handed out was durable before; no key is sent to a meter that is not on the disk.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -78,6 +80,7 @@ class MeterCredentials:
 
 
 _KINDS: Final = ("global_unicast", "authentication", "master", "global_broadcast")
+_PENDING: Final = "pending_"
 
 
 class Keyring:
@@ -142,14 +145,11 @@ class Keyring:
         """Record the secrets of meters, all or none; what is there already and the same is left alone."""
         with self._transaction():
             known = self.credentials_of(credentials)
-            rows = [
-                (meter, kind, suite, self._wrapped(meter, kind, value))
+            self._insert(
+                (meter, kind, suite, value)
                 for meter, new in credentials.items()
                 if known[meter] != new
                 for kind, suite, value in _parts(new)
-            ]
-            self._database.executemany(
-                "insert into secret (meter, kind, suite, wrapped) values (?, ?, ?, ?)", rows
             )
 
     def credentials(self, meter: str) -> MeterCredentials:
@@ -180,6 +180,79 @@ class Keyring:
     def meters(self) -> tuple[str, ...]:
         """Meters that the keyring knows, sorted."""
         return tuple(row[0] for row in self._rows("select distinct meter from secret order by meter"))
+
+    # --- keys on their way ----------------------------------------------------------------------------
+
+    def pending(self, meter: str) -> MeterKeys | None:
+        """Keys that a meter may have already in place of those in use; None where none are on their way."""
+        rows = self._rows(
+            "select kind, suite, wrapped from secret where number in (select max(number) from secret"
+            " where meter = ? and kind in (select value from json_each(?)) group by kind)",
+            (meter, json.dumps([_PENDING + kind for kind in _KINDS])),
+        )
+        found = {}
+        for kind, suite, wrapped in rows:
+            if not isinstance(suite, int):
+                raise SecurityError("a secret that is none", where=str(self._file))
+            found[kind.removeprefix(_PENDING)] = suite, self._unwrapped(meter, kind, wrapped)
+        return _credentials(found).keys
+
+    def offer(self, meter: str, keys: MeterKeys) -> MeterKeys:
+        """Make keys pending, durably, before they are sent; gives those that are pending already instead.
+
+        Parameters
+        ----------
+        meter:
+            Its serial number.
+        keys:
+            The whole set as it will be.
+        """
+        with self._transaction():
+            known = self.pending(meter)
+            if known is None:
+                self._insert(_pending_rows(meter, keys))
+            return known or keys
+
+    def settle(self, meter: str, keys: MeterKeys) -> None:
+        """Take into use the keys that a meter was seen to have; where they were pending, they are no more."""
+        with self._transaction():
+            known = self.credentials(meter)
+            if known.keys != keys:
+                rows = _parts(MeterCredentials(known.password, keys, known.title))
+                self._insert((meter, kind, suite, value) for kind, suite, value in rows)
+            if self.pending(meter) == keys:
+                self._insert(_pending_rows(meter, None))
+
+    def withdraw(self, meter: str) -> None:
+        """Give up pending keys that the meter was seen to have refused; they stay as versions."""
+        with self._transaction():
+            if self.pending(meter) is not None:
+                self._insert(_pending_rows(meter, None))
+
+    @contextmanager
+    def rotation(self) -> Iterator[None]:
+        """The right to move keys into meters; it ends with the process, however that ends.
+
+        Raises
+        ------
+        SecurityError
+            Another process has it: two would send one meter two sets of keys.
+        """
+        file = self._file.with_name(f"{self._file.name}.rotation")
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise SecurityError(f"cannot be written: {error.strerror}", where=str(file)) from None
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise SecurityError(
+                    "another process changes keys of this keyring", where=str(file), expected="one at a time"
+                ) from None
+            yield
+        finally:
+            os.close(descriptor)
 
     # --- counters -------------------------------------------------------------------------------------
 
@@ -222,6 +295,14 @@ class Keyring:
             session.flush()
 
     # --- pieces ---------------------------------------------------------------------------------------
+
+    def _insert(self, secrets: Iterable[tuple[str, str, int, Secret]]) -> None:
+        rows = [
+            (meter, kind, suite, self._wrapped(meter, kind, value)) for meter, kind, suite, value in secrets
+        ]
+        self._database.executemany(
+            "insert into secret (meter, kind, suite, wrapped) values (?, ?, ?, ?)", rows
+        )
 
     def _claim(self, name: str, count: int, at_least: int) -> int:
         rows = self._database.execute(
@@ -405,3 +486,12 @@ def _parts(credentials: MeterCredentials) -> list[tuple[str, int, Secret]]:
         key = None if keys is None else getattr(keys, kind)
         parts.append((kind, suite, key or Secret(b"")))
     return parts
+
+
+def _pending_rows(meter: str, keys: MeterKeys | None) -> list[tuple[str, str, int, Secret]]:
+    """Rows of keys on their way; None: there are none any more."""
+    suite = 0 if keys is None else keys.suite_number
+    return [
+        (meter, _PENDING + kind, suite, (None if keys is None else getattr(keys, kind)) or Secret(b""))
+        for kind in _KINDS
+    ]

@@ -15,12 +15,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, cast
 
-from openami.protocols.dlms.apdus.authentication import Mechanism
+from openami.meter.public_key_spec import PublicKeySpec
+from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, Mechanism
 from openami.protocols.dlms.interface_classes.association_ln import association_object
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.interface_classes.parameter_monitor import ParameterMonitor
 from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup
 from openami.protocols.dlms.interface_classes.timeline import Timed, Timeline, Watcher
+from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server.association_policy import Administration, AssociationPolicy, ObjectRights
 from openami.protocols.dlms.server.device_security import DeviceSecurity
@@ -38,6 +40,8 @@ _IDENTITY: Final = frozenset(
         "0-0:42.0.0", "0-0:41.0.0", "0-0:43.1.0", "0-0:1.0.0", "0-0:96.1.0", "0-0:96.1.1", "1-0:0.2.0",
     )
 )  # fmt: skip
+FIRST_WITH_USERS: Final = 2
+"""Version of Association LN that has a list of users."""
 _FIRMWARE_CLASSES: Final = frozenset({18})
 
 
@@ -104,9 +108,10 @@ def assembled(
     security: DeviceSecurity | None,
     password: bytes,
     timeline: Timeline,
+    public_keys: PublicKeySpec | None,
 ) -> CompanionDevice:
     """A device of finished objects: policies of the model's clients, and their associations as objects."""
-    policies = tuple(_policies(model, objects, state, security, password))
+    policies = tuple(_policies(model, objects, state, security, password, public_keys))
     device = CompanionDevice(objects, policies, security, timeline, state)
     for place, client in enumerate(model.clients, 1):
         policy = device.policy(client.port)
@@ -140,20 +145,24 @@ def _policies(
     state: CompanionState,
     security: DeviceSecurity | None,
     password: bytes,
+    public_keys: PublicKeySpec | None,
 ) -> Iterator[AssociationPolicy]:
     setup = next((item for item in objects.values() if isinstance(item, SecuritySetup)), None)
     required = setup.requests_must_be if setup is not None else Protection.NONE
+    signed = setup is not None and setup.signing_required
     for client in model.clients:
-        changed = state.policies.get(client.port)
-        if changed is not None:
-            yield changed
-        else:
+        made = state.policies.get(client.port)
+        if made is None:
             made = client_policy(model, client, security is not None, setup is not None)
             if made.mechanism is Mechanism.LOW:
                 made = replace(made, secret=password)
-            if made.protection:
-                made = replace(made, protection=made.protection | required)
-            yield made
+        if made.protection and client.port == MANAGEMENT_CLIENT and public_keys is not None:
+            made = public_keys.policy(made)
+        if made.protection:
+            # Also of a policy that was changed since: the security setup counts for all.
+            signing = Signing.REQUIRED if signed else made.signing
+            made = replace(made, protection=made.protection | required, signing=signing)
+        yield made
 
 
 @lru_cache(maxsize=256)
@@ -180,9 +189,16 @@ def client_policy(model: CompanionModel, client: ModelClient, keyed: bool, setup
     )
     if client.view in ("identity", "push"):
         return base
+    users = everything and model.association_version >= FIRST_WITH_USERS
+    administers = Administration.USERS if users else Administration.NONE
     if keyed and not client.password:
-        return replace(base, mechanism=Mechanism.HIGH_GMAC, protection=AUTHENTICATED_ENCRYPTION)
-    administers = Administration.SECRET if everything else Administration.NONE
+        return replace(
+            base,
+            mechanism=Mechanism.HIGH_GMAC,
+            protection=AUTHENTICATED_ENCRYPTION,
+            administers=administers,
+        )
+    administers |= Administration.SECRET if everything else Administration.NONE
     return replace(base, mechanism=Mechanism.LOW, administers=administers)
 
 

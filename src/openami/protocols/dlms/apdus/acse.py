@@ -81,6 +81,15 @@ def _integer(content: bytes) -> int:
     return int.from_bytes(value, "big", signed=True)
 
 
+def _user(content: bytes) -> int:
+    """Number of a user: one octet, or two where BER wants a leading zero. gurux writes 128 .. 255 in one."""
+    value = _inner(content, 0x02)
+    number = int.from_bytes(value, "big")
+    if not 1 <= len(value) <= 2 or number > 0xFF:
+        raise RemoteProtocolError(f"user {value.hex()}", expected="0 .. 255")
+    return number
+
+
 def _authentication_value(content: bytes) -> bytes:
     """Characters (tag 80) of an authentication value; some wrap a bit string (81) instead."""
     for number, value in _fields(content):
@@ -105,6 +114,8 @@ class AssociationRequest:
         Authentication value: password or challenge.
     calling_ap_title:
         System title of the client.
+    user:
+        Calling AE invocation identifier: which user of the client it is, 0 .. 255.
     """
 
     user_information: bytes
@@ -112,12 +123,15 @@ class AssociationRequest:
     mechanism: int = 0
     secret: bytes | None = field(default=None, repr=False)
     calling_ap_title: bytes | None = None
+    user: int | None = None
 
     def to_bytes(self) -> bytes:
         """The APDU."""
         parts = [_tlv(0xA1, _tlv(0x06, _OID_PREFIX + bytes((_CONTEXT, self.context))))]
         if self.calling_ap_title is not None:
             parts.append(_tlv(0xA6, _tlv(0x04, self.calling_ap_title)))
+        if self.user is not None:
+            parts.append(_tlv(0xA9, _tlv(0x02, self.user.to_bytes(1 + self.user // 128))))
         if self.mechanism:
             parts.append(_tlv(0x8A, _REQUIREMENTS))
             parts.append(_tlv(0x8B, _OID_PREFIX + bytes((_MECHANISM, self.mechanism))))
@@ -138,6 +152,7 @@ class AssociationRequest:
             _name(fields[0x8B], _MECHANISM) if 0x8B in fields else 0,
             _authentication_value(fields[0xAC]) if 0xAC in fields else None,
             _inner(fields[0xA6], 0x04) if 0xA6 in fields else None,
+            _user(fields[0xA9]) if 0xA9 in fields else None,
         )
 
 

@@ -39,11 +39,13 @@ REPLY_TO_CHALLENGE = Method(15, ObisCode(0, 0, 40, 0, 0), 1)
 """reply_to_HLS_authentication of the current association."""
 
 
-def plain_request(conformance: Conformance, max_pdu: int, password: bytes | None) -> AssociationRequest:
+def plain_request(
+    conformance: Conformance, max_pdu: int, password: bytes | None, user: int | None
+) -> AssociationRequest:
     """AARQ without ciphering: no security, or a password."""
     initiate = InitiateRequest(conformance, max_pdu).to_bytes()
     mechanism = Mechanism.NONE if password is None else Mechanism.LOW
-    return AssociationRequest(initiate, mechanism=mechanism, secret=password)
+    return AssociationRequest(initiate, mechanism=mechanism, secret=password, user=user)
 
 
 def secured_request(
@@ -52,6 +54,7 @@ def secured_request(
     security: ClientSecurity,
     cipher: Cipher | None,
     challenge: bytes,
+    user: int | None,
 ) -> AssociationRequest:
     """AARQ as a `ClientSecurity` has it; a dedicated form makes a key for the association.
 
@@ -66,6 +69,8 @@ def secured_request(
         How it is protected.
     challenge:
         Of high level security; not sent with any other.
+    user:
+        Which user of the client it is.
     """
     dedicated = None
     if security.manner.form is not None and security.form.dedicated and cipher is not None:
@@ -84,6 +89,7 @@ def secured_request(
         security.mechanism,
         challenge if security.mechanism.high else password,
         security.title,
+        user,
     )
 
 
@@ -101,15 +107,24 @@ def agreed_on(
     """
     information = answer.user_information or b""
     if cipher is not None and security is not None:
-        title = answer.responding_ap_title or b""
-        if security.meter_title is not None and title and title != security.meter_title:
-            raise ProtectionError(
-                f"the meter calls itself {title.hex()}", expected=security.meter_title.hex()
-            )
-        cipher.peer_title = security.meter_title or title
+        cipher.peer_title = title_of_meter(answer, security)
         if security.protection:
             information = cipher.open(information, security.protection).apdu
     return InitiateResponse.from_bytes(information)
+
+
+def title_of_meter(answer: AssociationResponse, security: ClientSecurity) -> bytes:
+    """System title of the meter: as it is known, else as it calls itself; empty where neither says.
+
+    Raises
+    ------
+    ProtectionError
+        It is another meter.
+    """
+    title = answer.responding_ap_title or b""
+    if security.meter_title is not None and title and title != security.meter_title:
+        raise ProtectionError(f"the meter calls itself {title.hex()}", expected=security.meter_title.hex())
+    return security.meter_title or title
 
 
 def proof_request(invoke: int, prover: Prover, exchange: Exchange) -> bytes:

@@ -5,7 +5,8 @@
                                     0 none, 1 allowed, 2 allowed and authenticated
                     version 3       bits: 1 read (method: access), 2 write; request 4 authenticated,
                                     8 encrypted, 16 signed; response 32, 64, 128 (recalled)
-    attributes      9 security_setup_reference since version 1; 10 user_list, 11 current_user since 2
+    attributes      9 security_setup_reference since version 1; 10 user_list, 11 current_user since 2: who
+                    called itself so in the AARQ (calling-AE-invocation-id); a list keeps all others out
 
 The object of the current association is made for each association, those of the others live in the device;
 the encoded object list, the only large part, is shared by all meters that have the same objects and rights.
@@ -124,6 +125,8 @@ class AssociationContext:
         24 bits as an integer.
     max_receive, max_send:
         PDU sizes of the server and of the client.
+    user:
+        Which user of the client it is; None where it did not say.
     """
 
     client: int
@@ -131,6 +134,7 @@ class AssociationContext:
     conformance: int
     max_receive: int
     max_send: int
+    user: int | None = None
 
 
 def listed(item: InterfaceObject, policy: AssociationPolicy) -> ListedObject:
@@ -255,7 +259,8 @@ class AssociationLn(InterfaceObject):
             case 10:
                 return encode(array(_user(*user) for user in policy.users))
             case 11:
-                return encode(_user(0, ""))
+                user = context.user or 0
+                return encode(_user(user, dict(policy.users).get(user, "")))
             case _:
                 reference = policy.security_setup
                 return encode(Data(Tag.OCTET_STRING, bytes(6) if reference is None else reference.to_bytes()))

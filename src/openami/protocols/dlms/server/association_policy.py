@@ -84,7 +84,8 @@ class AssociationPolicy:
     security_setup:
         The security setup that governs the association.
     users:
-        Numbers and names of the users of the client.
+        Numbers and names of the users of the client; where there are any, nobody else associates. A number
+        is what the client says of itself: it tells its users apart and proves nothing.
     pre_established:
         True for a client that is served without having associated, within its rights and without protection.
     key_sources:

@@ -1,14 +1,18 @@
-"""What a logical device knows of security: system title, keys, counters, and whom it tells of attacks.
+"""What a logical device knows of security: title, keys, counters, certificates, and whom it tells of attacks.
 
-One for each meter, shared by all its associations and connections, because the counters of a key are.
-Rule of this file: whatever is refused for its protection is told to `observe`, once.
+One for each meter, shared by all its associations and connections, because the counters of a key are. Public
+keys of a client are those of its imported certificate or, while there is none of its system title, those that
+came with the meter. Rule of this file: whatever is refused for its protection is told to `observe`, once; a
+certificate counts for the client alone whose wPort the meter was told to have its title.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -19,11 +23,15 @@ from openami.protocols.dlms.protection.general_signing import Signer
 from openami.protocols.dlms.protection.high_level_security import EcdsaProver, GmacProver, HashProver, Prover
 from openami.protocols.dlms.protection.message_protection import MessageProtection
 from openami.protocols.dlms.server.association_policy import AssociationPolicy
-from openami.quantities.errors import ProtectionError
+from openami.quantities.errors import ProtectionError, SecurityError
+from openami.security.certificate_store import CertificateStore
+from openami.security.certificates import CertificateKind
 from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import KeyKind, MeterKeys
 from openami.security.secret import Secret
 from openami.security.suites import suite
+
+NO_TITLES: Final[Mapping[int, bytes]] = MappingProxyType({})
 
 
 class Attack(Enum):
@@ -34,6 +42,8 @@ class Attack(Enum):
     WRONG_TAG = "authentication tag or key"
     REPLAY = "invocation counter used before"
     DOWNGRADE = "less protection than agreed"
+    WRONG_CERTIFICATE = "certificate or key of a stranger"
+    UNKNOWN_USER = "user that is not on the list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +97,15 @@ class DeviceSecurity:
         Private key agreement key, for agreed keys of general-ciphering.
     client_agreement_keys:
         Public key agreement keys of clients, by wPort.
+    certificates:
+        Key pairs, certificates and anchors; without anchors when left out.
+    client_titles:
+        System titles of clients, by wPort: whose certificates count for it.
     """
 
     __slots__ = (
-        "_counters", "agreement_key", "client_agreement_keys", "client_keys", "keys", "observe", "received",
-        "send", "signing_key", "title",
+        "_counters", "certificates", "client_agreement_keys", "client_keys", "client_titles", "keys",
+        "observe", "received", "send", "title",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +118,8 @@ class DeviceSecurity:
         client_keys: dict[int, ec.EllipticCurvePublicKey] | None = None,
         agreement_key: ec.EllipticCurvePrivateKey | None = None,
         client_agreement_keys: dict[int, ec.EllipticCurvePublicKey] | None = None,
+        certificates: CertificateStore | None = None,
+        client_titles: Mapping[int, bytes] = NO_TITLES,
     ) -> None:
         self._counters = MemoryCounters() if counters is None else counters
         self.title = title
@@ -111,10 +127,48 @@ class DeviceSecurity:
         self.send = SendCounter(self._counters, send_counter_name(title))
         self.received = ReceiveCounters(self._counters)
         self.observe = observe
-        self.signing_key = signing_key
+        self.certificates = CertificateStore(title) if certificates is None else certificates
         self.client_keys = client_keys or {}
-        self.agreement_key = agreement_key
         self.client_agreement_keys = client_agreement_keys or {}
+        self.client_titles = client_titles
+        if signing_key is not None:
+            self.signing_key = signing_key
+        if agreement_key is not None:
+            self.agreement_key = agreement_key
+
+    @property
+    def signing_key(self) -> ec.EllipticCurvePrivateKey | None:
+        """Private signature key in use."""
+        return self.certificates.private_key(CertificateKind.SIGNATURE)
+
+    @signing_key.setter
+    def signing_key(self, key: ec.EllipticCurvePrivateKey | None) -> None:
+        self.certificates.use(CertificateKind.SIGNATURE, key)
+
+    @property
+    def agreement_key(self) -> ec.EllipticCurvePrivateKey | None:
+        """Private key agreement key in use."""
+        return self.certificates.private_key(CertificateKind.AGREEMENT)
+
+    @agreement_key.setter
+    def agreement_key(self, key: ec.EllipticCurvePrivateKey | None) -> None:
+        self.certificates.use(CertificateKind.AGREEMENT, key)
+
+    def client_key(
+        self, client: int, title: bytes, kind: CertificateKind = CertificateKind.SIGNATURE
+    ) -> ec.EllipticCurvePublicKey | None:
+        """Public key of a client (its wPort) that calls itself ``title``; None where it has none.
+
+        A client with a certificate has no other key: one that expired is not replaced by what came before.
+        """
+        if title and self.client_titles.get(client) == title and self.certificates.of_title(title, kind):
+            try:
+                return self.certificates.public_key(title, kind)
+            except SecurityError as error:
+                self.observe(Incident(Attack.WRONG_CERTIFICATE, client, str(error)))
+                return None
+        known = self.client_keys if kind is CertificateKind.SIGNATURE else self.client_agreement_keys
+        return known.get(client)
 
     @property
     def highest_counter(self) -> int:
@@ -127,12 +181,15 @@ class DeviceSecurity:
 
     def layers(self, client: int, cipher: Cipher) -> MessageProtection:
         """The protection of one association with a client (its wPort)."""
-        signing, agreed = self.client_keys.get(client), self.client_agreement_keys.get(client)
         agreement = signer = None
-        if self.agreement_key is not None and agreed is not None:
-            agreement = AgreementKeys(self.agreement_key, agreed, self.signing_key, signing)
-        if self.signing_key is not None and signing is not None:
-            signer = Signer(suite(self.keys.suite_number), self.signing_key, signing)
+        own, agreeing = self.signing_key, self.agreement_key
+        signing = None if own is None else self.client_key(client, cipher.peer_title)
+        if agreeing is not None:
+            agreed = self.client_key(client, cipher.peer_title, CertificateKind.AGREEMENT)
+            if agreed is not None:
+                agreement = AgreementKeys(agreeing, agreed, own, signing)
+        if own is not None and signing is not None:
+            signer = Signer(suite(self.keys.suite_number), own, signing)
         return MessageProtection(cipher, agreement, signer)
 
     def prover(self, policy: AssociationPolicy, cipher: Cipher) -> Prover:
@@ -141,7 +198,7 @@ class DeviceSecurity:
             case Mechanism.HIGH_GMAC:
                 return GmacProver(cipher)
             case Mechanism.HIGH_ECDSA:
-                other = self.client_keys.get(policy.client)
+                other = self.client_key(policy.client, cipher.peer_title)
                 if self.signing_key is None or other is None:
                     raise ProtectionError("no signature keys for this client")
                 return EcdsaProver(suite(self.keys.suite_number), self.signing_key, other)
