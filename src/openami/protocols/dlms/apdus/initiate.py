@@ -232,6 +232,7 @@ _CATEGORIES: dict[int, tuple[str, tuple[str, ...]]] = {
 
 INITIATE_CATEGORY = 6
 VERSION_TOO_LOW = 1
+INCOMPATIBLE_CONFORMANCE = 2
 PDU_TOO_SHORT = 3
 
 

@@ -77,7 +77,8 @@ class Accepted:
     @property
     def overhead(self) -> int:
         """Octets that protection adds to an APDU at most."""
-        ciphering = _GENERAL_OVERHEAD if self.sources else MAX_OVERHEAD if self.minimum else 0
+        ciphered = bool(self.minimum) or self.needs_keys
+        ciphering = _GENERAL_OVERHEAD if self.sources else MAX_OVERHEAD if ciphered else 0
         return ciphering + (0 if self.signing is Signing.REFUSED else _SIGNING_OVERHEAD)
 
 

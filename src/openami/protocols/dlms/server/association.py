@@ -14,6 +14,7 @@ unprotected is served.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from openami.protocols.dlms.apdus.acse import (
     AARE,
@@ -32,8 +33,10 @@ from openami.protocols.dlms.apdus.apdu import EXCEPTION_RESPONSE, Apdu, Exceptio
 from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.apdus.block_transfer import ABORT, BlockTransfer
 from openami.protocols.dlms.apdus.general_block import GENERAL_BLOCK_TRANSFER, read_block
+from openami.protocols.dlms.apdus.get import GetRequest, GetRequestList, GetRequestNext
 from openami.protocols.dlms.apdus.initiate import (
     DLMS_VERSION,
+    INCOMPATIBLE_CONFORMANCE,
     INITIATE_CATEGORY,
     PDU_TOO_SHORT,
     SUPPORTED,
@@ -63,7 +66,7 @@ from openami.protocols.dlms.encoding.limits import (
 from openami.protocols.dlms.encoding.octets import Reader
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
 from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, Form
-from openami.protocols.dlms.protection.ciphering import Cipher, CounterUsedError
+from openami.protocols.dlms.protection.ciphering import MAX_OVERHEAD, Cipher, CounterUsedError
 from openami.protocols.dlms.protection.general_ciphering import GENERAL_CIPHERING
 from openami.protocols.dlms.protection.general_signing import GENERAL_SIGNING
 from openami.protocols.dlms.protection.high_level_security import (
@@ -84,7 +87,13 @@ from openami.protocols.dlms.server.association_policy import AssociationPolicy
 from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
 from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
 from openami.protocols.dlms.server.notifications import protected
-from openami.protocols.dlms.server.services import NOT_AGREED, TOO_LONG, UNKNOWN_SERVICE, ServerServices
+from openami.protocols.dlms.server.services import (
+    NOT_AGREED,
+    TOO_LONG,
+    UNKNOWN_SERVICE,
+    ServerServices,
+    asks_for_an_answer,
+)
 from openami.quantities.errors import (
     LocalProtocolError,
     OpenAmiError,
@@ -102,6 +111,8 @@ _ACSE = frozenset((AARQ, AARE, RLRQ, RLRE))
 _BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
 _ASSOCIATION_CLASS = 15
 _REPLY_TO_CHALLENGE = 1
+_PROOF_ANSWERS: Final = {Mechanism.HIGH_SHA256: 8 + 32, Mechanism.HIGH_ECDSA: 8 + 2 * 48}
+"""Octets of the answer to a challenge, before it is protected, where it may be longer than `MIN_PDU`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +139,7 @@ class ServerAssociation:
 
     __slots__ = (
         "_challenged", "_cipher", "_client", "_context", "_device", "_layers", "_policy", "_server",
-        "_services", "_transfer",
+        "_services", "_transfer", "_unconfirmed",
     )  # fmt: skip
 
     def __init__(self, device: LogicalDevice | None, client: int, server: int) -> None:
@@ -142,6 +153,7 @@ class ServerAssociation:
         self._policy: AssociationPolicy | None = None
         self._context: AssociationContext | None = None
         self._transfer: BlockTransfer | None = None
+        self._unconfirmed = False
 
     @property
     def associated(self) -> bool:
@@ -165,7 +177,8 @@ class ServerAssociation:
 
         One, as a rule; several where an answer is streamed in blocks (general-block-transfer); none where
         nothing is to be said: to a block inside a window, to the acknowledgement of the last block, to an
-        unconfirmed request.
+        unconfirmed request, to an AARQ that allows no response. None but those of ACSE is longer than the
+        client takes.
         """
         try:
             if apdu[:1] == _BLOCK:
@@ -176,8 +189,10 @@ class ServerAssociation:
             answer = self._answer(apdu)
             if answer is None:
                 return []
-            if self._context is None or len(answer) <= self._context.max_send or not self._agreed_on_blocks:
+            if self._context is None or len(answer) <= self._context.max_send or answer[0] in _ACSE:
                 return [answer]
+            if not self._agreed_on_blocks:
+                return [TOO_LONG.to_bytes()]
             self._transfer = transfer = self._new_transfer(self._context)
             transfer.heard_plain()
             return transfer.send(answer)
@@ -247,7 +262,13 @@ class ServerAssociation:
             answer: bytes | None = UNKNOWN_SERVICE.to_bytes()
         else:
             answer = self._answer(step.message)
-        return [] if answer is None else transfer.send(answer)
+        if answer is None:
+            return []
+        try:
+            return transfer.send(answer)
+        except LocalProtocolError:  # the request took the numbers that the answer would need
+            self._transfer = None
+            return [ABORT.to_bytes()]
 
     # --- one APDU -------------------------------------------------------------------------------------
 
@@ -284,6 +305,8 @@ class ServerAssociation:
             return NOT_DECIPHERED.to_bytes()
         except RemoteProtocolError:
             return UNKNOWN_SERVICE.to_bytes()
+        if not isinstance(request, GetRequest | GetRequestNext | GetRequestList):
+            layers.cipher.received.persist()  # what is done cannot be undone, nor may it be done again
         answer = self._serve(request)
         if answer is None or answer[0] == EXCEPTION_RESPONSE:
             return answer
@@ -295,7 +318,11 @@ class ServerAssociation:
         if self._challenged is not None:
             return self._hear_proof(self._challenged, request)
         services = self._services or self._pre_established()
-        return NOT_ASSOCIATED.to_bytes() if services is None else services.serve(request)
+        if services is None:
+            return NOT_ASSOCIATED.to_bytes()
+        if self._unconfirmed and asks_for_an_answer(request):
+            return NOT_AGREED.to_bytes()
+        return services.serve(request)
 
     def _pre_established(self) -> ServerServices | None:
         """The services of a client that need not associate; they begin with its first request."""
@@ -314,6 +341,7 @@ class ServerAssociation:
             self._cipher.received.persist()
         self._services = self._challenged = self._cipher = self._policy = None
         self._context = self._transfer = self._layers = None
+        self._unconfirmed = False
 
     def _release(self, request: ReleaseRequest) -> bytes:
         """Leave, where the RLRQ is protected as it must be; what protects it is always verified."""
@@ -339,7 +367,11 @@ class ServerAssociation:
         self._leave()
         return ReleaseResponse(0, response).to_bytes()
 
-    def _associate(self, request: AssociationRequest) -> bytes:
+    def _associate(self, request: AssociationRequest) -> bytes | None:
+        """The AARE; None where the client allows none.
+
+        An association without AARE serves what needs no answer; nobody can prove himself in it.
+        """
         self._leave()
         policy = self._device.policy(self._client) if self._device is not None else None
         diagnostic = _diagnose(request, policy)
@@ -385,10 +417,17 @@ class ServerAssociation:
             return _rejected(Diagnostic.NO_REASON_GIVEN, None).to_bytes()
         if proposed.version < DLMS_VERSION:
             return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(VERSION_TOO_LOW)).to_bytes()
-        overhead = policy.accepted.overhead
-        if 0 < proposed.max_pdu < MIN_PDU + overhead:
+        if not proposed.response_allowed and policy.mechanism.high:
+            return None
+        # Who has keys may protect what need not be, and gets his answers likewise.
+        overhead = max(policy.accepted.overhead, 0 if cipher is None else MAX_OVERHEAD)
+        least = max(MIN_PDU, _PROOF_ANSWERS.get(policy.mechanism, 0)) + overhead
+        if 0 < proposed.max_pdu < least:
             return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
         agreed = proposed.conformance & int(SUPPORTED)
+        if not agreed:
+            nothing = _initiate_error(INCOMPATIBLE_CONFORMANCE)
+            return _rejected(Diagnostic.NO_REASON_GIVEN, nothing).to_bytes()
         max_send = proposed.max_pdu or MAX_PDU
         context = AssociationContext(
             self._client, self._server, agreed, policy.max_pdu, max_send, request.user
@@ -412,6 +451,9 @@ class ServerAssociation:
         self._policy, self._cipher, self._context = policy, cipher, context
         if cipher is not None and security is not None:
             self._layers = security.layers(self._client, cipher)
+        self._unconfirmed = not proposed.response_allowed
+        if self._unconfirmed:
+            return None
         return AssociationResponse(
             AssociationResult.ACCEPTED,
             Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,

@@ -71,7 +71,7 @@ from openami.protocols.dlms.apdus.set import (
 )
 from openami.protocols.dlms.encoding.axdr import NULL, Data, decode, encode
 from openami.protocols.dlms.encoding.limits import MAX_REASSEMBLED
-from openami.protocols.dlms.encoding.octets import Reader
+from openami.protocols.dlms.encoding.octets import Reader, encode_length
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext, association_object
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.server.association_policy import AssociationPolicy
@@ -168,9 +168,12 @@ class ServerServices:
         if needed is None:
             return UNKNOWN_SERVICE.to_bytes()
         if not includes(self._conformance, needed):
-            return NOT_AGREED.to_bytes()
-        answer = self._serve(request)
-        return answer if _asks_for_an_answer(request) else None
+            answer = NOT_AGREED.to_bytes()
+        elif _least_answer(request) > self._largest:
+            answer = TOO_LONG.to_bytes()  # before anything is done that could not be told
+        else:
+            answer = self._serve(request)
+        return answer if asks_for_an_answer(request) else None
 
     def _fits(self, answer: bytes, blocks: Conformance) -> bool:
         """True where an answer goes as it is: it is short, or only general blocks were agreed on."""
@@ -461,13 +464,26 @@ class ServerServices:
                 return (returned if isinstance(returned, bytes) else _NOTHING), acted.result
 
 
-def _asks_for_an_answer(request: Apdu) -> bool:
+def asks_for_an_answer(request: Apdu) -> bool:
     """False for an unconfirmed SET, ACTION or ACCESS."""
     if isinstance(request, AccessRequest):
         return bool(request.long_invoke & LongInvoke.CONFIRMED)
     if isinstance(request, SetRequest | SetRequestList | ActionRequest | ActionRequestList):
         return bool(request.invoke & _CONFIRMED)
     return True
+
+
+def _least_answer(request: Apdu) -> int:
+    """Octets of the shortest answer to a list, where it has no blocks of its own; 0 for other requests."""
+    match request:
+        case SetRequestList() | SetRequestListFirst():
+            count = len(request.attributes)
+            further = 4 if isinstance(request, SetRequestListFirst) else 0
+            return 3 + len(encode_length(count)) + count + further
+        case AccessRequest():
+            count = len(request.items)
+            return 7 + 2 * len(encode_length(count)) + 3 * count
+    return 0
 
 
 def _set_failed(long: LongRequest, invoke: int, block: int, result: AccessResult) -> bytes:
