@@ -35,10 +35,14 @@ Rows = slice | npt.NDArray[np.intp]
 
 
 class SortMethod(IntEnum):
-    """Order of the buffer that profiles of openami use; the others of the class are not offered."""
+    """Order of the buffer; profiles of the metering core are FIFO or LIFO."""
 
     FIFO = 1
     LIFO = 2
+    LARGEST = 3
+    SMALLEST = 4
+    NEAREST_TO_ZERO = 5
+    FAREST_FROM_ZERO = 6
 
 
 @dataclass(frozen=True, slots=True)

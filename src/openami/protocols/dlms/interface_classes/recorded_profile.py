@@ -2,12 +2,19 @@
 
 `ProfileGeneric` shows rows that the metering core captured; this one captures rows itself: at every multiple
 of its capture period (UTC; local midnight where that is a day) that the timeline comes to, and by its method.
-Rows are kept encoded. Rule of this file: rows are of one list of capture objects; another list, period or
-size begins with an empty buffer.
+Rows are kept encoded.
+
+    FIFO, LIFO                        by capturing; the oldest row makes room
+    largest, smallest, nearest to,    by the value of the sort object, which is one of the columns; the last
+    farest from zero                  row makes room, or the new one is not retained where it would be last
+
+Rule of this file: rows are of one list of capture objects; another list, period or order begins with an empty
+buffer, and another size keeps the rows that still have a place.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -19,8 +26,9 @@ from openami.protocols.dlms.encoding.axdr import NULL, Data, Tag, array, decode,
 from openami.protocols.dlms.encoding.date_time import UNSPECIFIED, CosemDateTime
 from openami.protocols.dlms.encoding.octets import encode_length
 from openami.protocols.dlms.interface_classes.interface_object import AttributeRule, type_unmatched
-from openami.protocols.dlms.interface_classes.local_time import instant_of_local, local_days
+from openami.protocols.dlms.interface_classes.local_time import instant_of_local, local_days, moment
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
+from openami.protocols.dlms.interface_classes.profile_generic import SortMethod
 from openami.protocols.dlms.interface_classes.stored_object import (
     NO_PRESET,
     State,
@@ -45,7 +53,9 @@ from openami.quantities.errors import RemoteProtocolError
 from openami.quantities.obis import ObisCode
 
 _CLOCK_CLASS = 8
-_LIFO = 2
+_CLOCK_TIME = 2
+_BY_CAPTURING = (SortMethod.FIFO, SortMethod.LIFO)
+_UNKNOWN = float("inf")
 _DAY_S = 86_400
 _MOST_COLUMNS = 32
 _MOST_ROWS = 20_000
@@ -56,7 +66,7 @@ _ENTRY = record(DOUBLE_LONG_UNSIGNED, DOUBLE_LONG_UNSIGNED, LONG_UNSIGNED, LONG_
 
 @dataclass(slots=True)
 class RowMemory:
-    """Rows of one profile, oldest first: when each was captured, and its encoding."""
+    """Rows of one profile, oldest first or as they are sorted: when each was captured, and its encoding."""
 
     rows: list[tuple[datetime, bytes]] = field(default_factory=list)
 
@@ -86,8 +96,8 @@ class RecordedProfile(StoredObject):
         ),
         StoredAttribute(3, "capture_objects", ListOf(CAPTURE_OBJECT, _MOST_COLUMNS)),
         StoredAttribute(4, "capture_period", DOUBLE_LONG_UNSIGNED),
-        StoredAttribute(5, "sort_method", enumeration(_LIFO, 1)),
-        read_only(6, "sort_object", CAPTURE_OBJECT),
+        StoredAttribute(5, "sort_method", enumeration(len(SortMethod), 1)),
+        StoredAttribute(6, "sort_object", CAPTURE_OBJECT),
         read_only(7, "entries_in_use", DOUBLE_LONG_UNSIGNED),
         StoredAttribute(8, "profile_entries", Whole(Tag.DOUBLE_LONG_UNSIGNED, 1, _MOST_ROWS)),
     )
@@ -114,7 +124,7 @@ class RecordedProfile(StoredObject):
         match index:
             case 2:
                 return decode(self.value(2))
-            case 6:
+            case 6 if 6 not in self._state:
                 sources = items(self.current(3))
                 clocks = (entry for entry in sources if reference(entry).class_id == _CLOCK_CLASS)
                 return next(clocks, super().current(6))
@@ -129,10 +139,23 @@ class RecordedProfile(StoredObject):
         return super().value(index)
 
     def keep(self, index: int, value: Data) -> None:
-        """Keep a value; what changes the rows empties the buffer."""
+        """Keep a value; what changes the rows or their order empties the buffer."""
         super().keep(index, value)
-        if index in (3, 4, 8):
+        if index in (3, 4, 5, 6):
             self._memory.rows.clear()
+        elif index == 8:
+            self._make_room()
+
+    def admit(self, index: int, value: Data) -> None:
+        """What the rows are sorted by is one of their columns; raises `AccessError`."""
+        columns = items(self.current(3))
+        by_value = index == 5 and number(value) not in _BY_CAPTURING
+        nothing = index == 6 and reference(value).class_id == 0
+        wanted = self.current(6) if by_value else value
+        if (by_value or (index == 6 and not nothing)) and wanted not in columns:
+            raise AccessError(
+                AccessResult.SCOPE_OF_ACCESS_VIOLATED, where=f"{self.logical_name}: sort object"
+            )
 
     def invoke(self, index: int, parameter: Data | None) -> Data | None:
         """``reset`` and ``capture``; raises `AccessError`."""
@@ -148,9 +171,12 @@ class RecordedProfile(StoredObject):
     def capture(self, at: datetime) -> None:
         """Capture a row; a value that cannot be read is null-data in it."""
         row = structure(*(self._captured(reference(entry)) for entry in items(self.current(3))))
-        rows = self._memory.rows
-        rows.append((at, encode(row)))
-        del rows[: max(0, len(rows) - number(self.current(8)))]
+        rows, captured = self._memory.rows, (at, encode(row))
+        if self._sort_column is None:
+            rows.append(captured)
+        else:
+            rows.insert(bisect_right(rows, self._rank(captured), key=self._rank), captured)
+        self._make_room()
 
     def due(self, after: datetime, until: datetime) -> datetime | None:
         """The next end of a capture period that the buffer will still hold; see `timeline.Timed`."""
@@ -185,7 +211,44 @@ class RecordedProfile(StoredObject):
 
     @property
     def _lifo(self) -> bool:
-        return number(self.current(5)) == _LIFO
+        return number(self.current(5)) == SortMethod.LIFO
+
+    @property
+    def _sort_column(self) -> int | None:
+        """Column that the rows are sorted by; None where they are in the order of capturing."""
+        if number(self.current(5)) in _BY_CAPTURING:
+            return None
+        columns = items(self.current(3))
+        sorted_by = self.current(6)
+        return columns.index(sorted_by) if sorted_by in columns else None
+
+    def _rank(self, row: tuple[datetime, bytes]) -> float:
+        """What the rows are sorted by, ascending; rows without a number come last."""
+        at, content = row
+        column = self._sort_column or 0
+        if reference(items(self.current(3))[column]).class_id == _CLOCK_CLASS:
+            value: float | None = at.timestamp()
+        else:
+            held = items(decode(content))[column].value
+            value = held if isinstance(held, int | float) else None
+        if value is None:
+            return _UNKNOWN
+        match SortMethod(number(self.current(5))):
+            case SortMethod.LARGEST:
+                return -value
+            case SortMethod.NEAREST_TO_ZERO:
+                return abs(value)
+            case SortMethod.FAREST_FROM_ZERO:
+                return -abs(value)
+        return value
+
+    def _make_room(self) -> None:
+        """Drop the rows that have no place: the last of sorted ones, else the oldest."""
+        rows, most = self._memory.rows, number(self.current(8))
+        if self._sort_column is None:
+            del rows[: max(0, len(rows) - most)]
+        else:
+            del rows[most:]
 
     def _captured(self, source: CaptureObject) -> Data:
         if source.class_id == self.class_id:  # a profile in a profile would hold itself in the end
@@ -200,21 +263,31 @@ class RecordedProfile(StoredObject):
         sources = [reference(entry) for entry in items(self.current(3))]
         columns = [self._column(sources, reference(entry)) for entry in items(wanted)] or range(len(sources))
         restricted = self._column(sources, reference(restricting))
-        if sources[restricted].class_id == _CLOCK_CLASS:
+        least, most = start.value, end.value
+        if (sources[restricted].class_id, sources[restricted].attribute) == (_CLOCK_CLASS, _CLOCK_TIME):
             low, high = self._bound(start, 0), self._bound(end, 59)
             rows = [row for at, row in self._memory.rows if low <= at <= high]
-        else:
-            least, most = start.value, end.value
-            if not isinstance(least, int) or not isinstance(most, int):
-                raise type_unmatched(self.logical_name, start)
+        elif isinstance(least, int) and isinstance(most, int):
             rows = [
                 row
                 for _, row in self._memory.rows
                 if isinstance(value := items(decode(row))[restricted].value, int) and least <= value <= most
             ]
+        else:
+            low, high = self._bound(start, 0), self._bound(end, 59)
+            rows = [
+                row
+                for _, row in self._memory.rows
+                if (at := self._instant_in(row, restricted)) is not None and low <= at <= high
+            ]
         if self._lifo:
             rows.reverse()
         return self._cut(rows, columns)
+
+    def _instant_in(self, row: bytes, column: int) -> datetime | None:
+        """Instant in a column of times, such as those of maxima; None where there is none."""
+        value = items(decode(row))[column].value
+        return moment(value, self._zone) if isinstance(value, bytes) else None
 
     def _column(self, sources: list[CaptureObject], wanted: CaptureObject) -> int:
         if wanted not in sources:
