@@ -6,7 +6,7 @@ lower one was exchanged, reset or is not that meter, and nobody goes on without 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -132,6 +132,19 @@ class ClientSecurity:
         ciphered = self.protection and self.key_source is None
         form = self.form if ciphered else None
         return Manner(self.protection, form, self.key_source, self.signing is Signing.REQUIRED)
+
+    @property
+    def manner_of_proof(self) -> Manner:
+        """How our answer to the meter's challenge is protected: never under the dedicated key.
+
+        Not read in the standard: the server of Gurux's C library takes the dedicated key into use
+        after that answer only, and refuses it before.
+        """
+        if self.manner.form is Form.DEDICATED:
+            return replace(self.manner, form=Form.GLOBAL)
+        if self.manner.form is Form.GENERAL_DEDICATED:
+            return replace(self.manner, form=Form.GENERAL_GLOBAL)
+        return self.manner
 
     def layers(self, cipher: Cipher) -> MessageProtection:
         """The protection of one association."""
