@@ -77,4 +77,7 @@ def _blocks(exchange: Exchange, answer: GetResponseBlock, invoke: int) -> Operat
         if not answer.data:
             raise RemoteProtocolError(f"block {long.number} is empty and not the last")
         request = GetRequestNext(invoke, long.number).to_bytes()
-        answer = expected((yield from exchange.request(request, invoke)), GetResponseBlock)
+        received = yield from exchange.request(request, invoke)
+        if isinstance(received, GetResponse) and isinstance(received.data, AccessResult):
+            raise AccessError(received.data, where=f"block {long.number + 1}")
+        answer = expected(received, GetResponseBlock)

@@ -111,11 +111,13 @@ class ImageUpload:
     def _missing(self, association: Association, size: int) -> Operation[list[int]]:
         bitmap = yield from association.get(self._attribute(_BITMAP))
         count = -(-len(self.image) // size)
-        if not isinstance(bitmap, BitString) or bitmap.length != count:
+        if not isinstance(bitmap, BitString) or bitmap.length > -(-count // 8) * 8:
             raise RemoteProtocolError(
-                "the bitmap of the image is not as long as the image", expected=str(count)
+                "the bitmap of the image is longer than the image", expected=f"at most {count} blocks"
             )
-        return [place for place in range(count) if not bitmap.octets[place // 8] >> (7 - place % 8) & 1]
+        # Some meters let it grow with the blocks, others fill its last octet.
+        there = {place for place in range(bitmap.length) if bitmap.octets[place // 8] >> (7 - place % 8) & 1}
+        return [place for place in range(count) if place not in there]
 
     def _status(self, association: Association) -> Operation[int]:
         status = yield from association.get(self._attribute(_STATUS))
