@@ -195,3 +195,14 @@ def test_clock_columns_must_hold_date_times() -> None:
     numbers = Column(ColumnKind.INTEGER, np.array([1]), np.array([True]))
     with pytest.raises(RemoteProtocolError):
         capture_instants(numbers, 900)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("octets", ["7fa00000", "ffa00001", "7fc00000"])
+def test_a_signalling_nan_is_a_nan_and_nothing_is_said_of_it(octets: str) -> None:
+    row = bytes.fromhex("020117" + octets)
+    buffer = b"\x01\x02" + row + row
+    for columns in (ProfileDecoder().decode(buffer), generic_columns(buffer)):
+        (column,) = columns
+        assert column.kind is ColumnKind.FLOAT
+        assert np.isnan(column.values.astype(np.float64)).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -551,3 +553,30 @@ def test_six_thousand_frames_of_any_kind_make_the_meter_raise_nothing(
         answer = secondary.turn()
         assert bool(answer) <= bool(control & 0x11), "an answer only to who asks"
         assert len(answer) < 2100
+
+
+def test_what_waits_to_be_sent_takes_its_own_octets_and_no_work() -> None:
+    message, calls = bytes(1 << 20), 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    box = Outbox()
+    tracemalloc.start()
+    try:
+        box.put(message, 16)
+        kept = [box.kept_octets]
+        sys.setprofile(count)
+        for turn in range(1, 201):
+            assert [segment.octets for segment in box.batch(7)] == [bytes(16)] * 7
+            box.acknowledge(7 * turn & 7)
+            kept.append(box.kept_octets)
+        sys.setprofile(None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        sys.setprofile(None)
+        tracemalloc.stop()
+    assert kept == [len(message) - 7 * 16 * turn for turn in range(201)]
+    assert peak < 100_000, "the message itself was there before"
+    assert calls < 200 * 60

@@ -126,7 +126,8 @@ class Template:
                     return None
                 values = values.astype(np.int64)
             elif kind is ColumnKind.FLOAT:
-                values = values.astype(np.float64)
+                with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+                    values = values.astype(np.float64)
             else:
                 values = values.copy()
             columns.append(Column(kind, values, present))

@@ -30,29 +30,28 @@ class Segment(NamedTuple):
 class Outbox:
     """What is to be sent, and what was sent and is not acknowledged.
 
-    Invariant: the first ``sent`` of ``_segments`` were sent, numbered from ``acknowledged`` (V(A)).
+    Invariant: the first ``sent`` of ``_segments`` were sent, numbered from ``acknowledged`` (V(A)); there are
+    at most as many segments as a window has. What is behind them waits uncut: a peer may ask for pieces of a
+    few octets, and each turn must cost what it sends, not what waits. ``kept_octets`` counts both.
     """
 
-    __slots__ = ("_segments", "acknowledged", "sent")
+    __slots__ = ("_begin", "_segments", "_waiting", "acknowledged", "kept_octets", "sent")
 
     def __init__(self) -> None:
         self._segments: deque[tuple[bytes, bool]] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._begin = 0
         self.acknowledged = 0
         self.sent = 0
+        self.kept_octets = 0
 
     def __bool__(self) -> bool:
-        return bool(self._segments)
-
-    @property
-    def kept_octets(self) -> int:
-        """Octets that wait."""
-        return sum(len(octets) for octets, _ in self._segments)
+        return bool(self._segments or self._waiting)
 
     def put(self, message: bytes, largest: int) -> None:
-        """Cut a message into segments of at most ``largest`` octets."""
-        for begin in range(0, max(len(message), 1), largest):
-            end = begin + largest
-            self._segments.append((message[begin:end], end < len(message)))
+        """Take a message that goes in segments of at most ``largest`` octets."""
+        self._waiting.append((message, largest))
+        self.kept_octets += len(message)
 
     def acknowledge(self, number: int) -> int:
         """Forget what N(R) acknowledges; how many segments that is.
@@ -69,19 +68,31 @@ class Outbox:
                 expected=f"{self.acknowledged} .. {(self.acknowledged + self.sent) & 7}",
             )
         for _ in range(count):
-            self._segments.popleft()
+            self.kept_octets -= len(self._segments.popleft()[0])
         self.acknowledged = number
         self.sent -= count
         return count
 
     def batch(self, window: int) -> list[Segment]:
         """What goes out now: everything unacknowledged again, and as much more as the window takes."""
+        while self._waiting and len(self._segments) < window:
+            self._cut()
         batch = [
             Segment((self.acknowledged + place) & 7, *self._segments[place])
             for place in range(min(window, len(self._segments)))
         ]
         self.sent = max(self.sent, len(batch))
         return batch
+
+    def _cut(self) -> None:
+        """The next segment of the first message that waits."""
+        message, largest = self._waiting[0]
+        end = self._begin + largest
+        self._segments.append((message[self._begin : end], end < len(message)))
+        self._begin = end
+        if end >= len(message):
+            self._waiting.popleft()
+            self._begin = 0
 
     @property
     def next_number(self) -> int:
