@@ -69,6 +69,11 @@ class Identification:
         """True where the meter offers mode E with HDLC."""
         return _HDLC in self.modes and self.speed in BAUD_RATES
 
+    @property
+    def may_know_hdlc(self) -> bool:
+        """The same, or it names no modes at all: some know mode E and do not say so."""
+        return (_HDLC in self.modes or not self.modes) and self.speed in BAUD_RATES
+
     def to_bytes(self) -> bytes:
         """The line."""
         modes = "".join(f"\\{mode}" for mode in self.modes)
@@ -174,7 +179,7 @@ class ModeEClient:
 
     def _choose(self, identification: Identification) -> bytes:
         self.identification = identification
-        if not identification.knows_hdlc:
+        if not identification.may_know_hdlc:
             raise RemoteProtocolError(f"meter {identification.manufacturer} does not offer HDLC in mode E")
         offered = BAUD_RATES[identification.speed]
         possible = {baud: speed for speed, baud in BAUD_RATES.items() if baud <= min(offered, self._fastest)}
