@@ -260,7 +260,11 @@ def test_energies_and_load_profiles_are_the_meters_own(model: str) -> None:
     instants = [CosemDateTime.from_bytes(row[0]).instant() for row in rows]
     assert [int(at.timestamp()) for at in instants] == recorded.stamp_s.tolist()
     if model.startswith("is15959"):
-        assert [row[1] for row in rows] == recorded.values[0].tolist()
+        energies = recorded.values[0].tolist()
+        # Voltage, energy and apparent energy of the block, nothing exported; 4 blocks an hour at 230.00 V.
+        assert [row[1:] for row in rows] == [
+            (23_000, energy, energy, 0, 0, 1000 * (4 * energy) // 230 // 10) for energy in energies
+        ]
     else:
         dials = recorded.values[0].cumsum()
         assert [row[2] for row in rows] == dials.tolist()
@@ -348,10 +352,12 @@ def test_billing_is_captured_on_the_first_of_the_month_by_its_script() -> None:
 def test_scaler_profiles_and_snapshots_show_the_present() -> None:
     home = Household("is15959-like-3p")
     (scalers,) = home.value(ObisCode(1, 0, 94, 91, 5))
-    assert scalers == ((0, 30), (0, 30))
+    assert scalers == ((0, 30), (0, 31), (0, 30), (0, 31))
     (present,) = home.value(ObisCode(1, 0, 94, 91, 0))
     assert CosemDateTime.from_bytes(present[0]).instant() == home.clock.instant
-    assert present[11] == home.value(ENERGY)
+    assert present[15] == home.value(ENERGY)
+    assert present[4:7] == (2300, 2300, 2300)
+    assert present[27] == 3 * 1440 + 720  # minutes with supply
 
 
 # --- what they do ---------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ UNITS_OF = {
     1: {27}, 2: {27}, 3: {29}, 4: {29}, 9: {28}, 10: {28}, 13: {255}, 14: {44}, 11: {33}, 12: {35},
     15: {27}, 16: {27}, 90: {33}, 91: {33},
 }  # fmt: skip
-"""Unit of the momentary value of a quantity, by value group C of the sum; phases are 20, 40, 60 further on."""
+"""Unit of the momentary value of a quantity, by value group C of the sum; phases are 20, 40, 60 more."""
 ENERGY_OF = {27: 30, 28: 31, 29: 32}
 _LATER = datetime(2025, 4, 2, tzinfo=UTC)
 

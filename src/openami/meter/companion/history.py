@@ -26,7 +26,12 @@ from openami.readings.event import EventCode
 
 _INTERVALS = (IMPORT_INTERVAL, ObisCode(1, 0, 2, 29, 0))
 _REGISTERS = tuple(REGISTER_OF_INTERVAL[interval] for interval in _INTERVALS)
+_APPARENT = {ObisCode(1, 0, 9 + at, group, 0): at for at in (0, 1) for group in (8, 29)}
+_INTERVAL_CHANNELS = {name: at for at, name in enumerate(_INTERVALS)} | _APPARENT
+_REGISTER_CHANNELS = {name: at for at, name in enumerate(_REGISTERS)} | _APPARENT
+"""Channels of energies; a household's power factor is 1, so that its apparent energy is the active one."""
 _CLOCK_CLASS, _DATA_CLASS, _REGISTER_CLASS = 8, 1, 3
+_REGISTER_GROUP = 8
 _STATUS_WORDS = (ObisCode(0, 0, 96, 10, 1), ObisCode(0, 0, 96, 10, 2))
 
 POWER_EVENTS = frozenset({EventCode.POWER_DOWN, EventCode.POWER_UP})
@@ -142,13 +147,13 @@ def history_column(source: CaptureObject, tag: Tag) -> Supply | None:
     if source.class_id == _DATA_CLASS and source.logical_name in _STATUS_WORDS:
         most = 0xFF if tag is Tag.UNSIGNED else 0xFFFF
         return lambda rows, history: rows.status & np.uint16(most)
-    if source.class_id == _REGISTER_CLASS and source.logical_name in _REGISTERS:
-        channel = _REGISTERS.index(source.logical_name)
-        return lambda rows, history: _dials(rows, history, channel)
-    if source.class_id == _REGISTER_CLASS and source.logical_name in _INTERVALS:
-        channel = _INTERVALS.index(source.logical_name)
-        return lambda rows, history: _energies(rows, history, channel)
-    return None
+    if source.class_id != _REGISTER_CLASS:
+        return None
+    if source.logical_name.d == _REGISTER_GROUP:
+        dial = _REGISTER_CHANNELS.get(source.logical_name)
+        return None if dial is None else lambda rows, history: _dials(rows, history, dial)
+    channel = _INTERVAL_CHANNELS.get(source.logical_name)
+    return None if channel is None else lambda rows, history: _energies(rows, history, channel)
 
 
 def _dials(rows: CapturedRows, history: MeterHistory, channel: int) -> npt.NDArray[np.int64]:
@@ -227,8 +232,8 @@ def freeze_channel(source: CaptureObject) -> int | None:
         return -1
     if source.class_id == _DATA_CLASS and source.logical_name in _STATUS_WORDS:
         return None
-    if source.class_id == _REGISTER_CLASS and source.attribute == 2 and source.logical_name in _REGISTERS:
-        return _REGISTERS.index(source.logical_name)
+    if source.class_id == _REGISTER_CLASS and source.attribute == 2:
+        return _REGISTER_CHANNELS[source.logical_name]
     raise LookupError(str(source))
 
 

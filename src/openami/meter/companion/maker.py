@@ -7,7 +7,7 @@ class that is not served is an error when the model is first used, not when a cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final
 
@@ -57,6 +57,7 @@ from .history import (
     FreezeRows,
     IntervalRows,
     MeterHistory,
+    Supply,
     freeze_channel,
     history_column,
     history_columns,
@@ -77,7 +78,9 @@ _EVENT_CODES: Final = (0, 0, 96, 11)
 _LONG_FAILURES, _FAILURES = ObisCode(0, 0, 96, 7, 9), ObisCode(0, 0, 96, 7, 21)
 _SERIAL, _FIRMWARE = ObisCode(0, 0, 96, 1, 0), ObisCode(1, 0, 0, 2, 0)
 _COUNTER = ObisCode(0, 0, 43, 1, 0)
-_MAXIMUM = ObisCode(1, 0, 1, 6, 0)
+_MAXIMA: Final = {ObisCode(1, 0, 1, 6, 0): Unit.WATT, ObisCode(1, 0, 9, 6, 0): Unit.VA}
+"""Maximum demand, active and apparent: the same at power factor 1."""
+_POWER_ON = ObisCode(0, 0, 94, 91, 14)
 _ACTIVATION = ObisCode(0, 0, 14, 0, 0)
 _STATUS_WORDS: Final = (ObisCode(0, 0, 96, 10, 1), ObisCode(0, 0, 96, 10, 2))
 _STRUCTURES: Final = {
@@ -252,17 +255,31 @@ class ObjectMaker:
     def register(self, item: ModelObject) -> InterfaceObject:
         """A register: measured, or a setting."""
         supply = self.measured.supply(item.logical_name, item.tag, item.scaler_unit[0])
+        if item.logical_name == _POWER_ON:
+            return HeldRegister(
+                item.logical_name,
+                self.kept(item),
+                _register_preset(item),
+                lambda: fitted(item.tag, self._powered_min()),
+            )
         return HeldRegister(item.logical_name, self.kept(item), _register_preset(item), supply)
+
+    def _powered_min(self) -> int:
+        """Minutes since the meter's start during which there was supply, as far as its event log goes."""
+        start, now = self.fleet.spec.start, self.now()
+        failed = (restored - down for down, restored in self._supply_failures(start, now))
+        return max(0, int((now - start - sum(failed, timedelta())).total_seconds()) // 60)
 
     def extended_register(self, item: ModelObject) -> InterfaceObject:
         """The maximum demand, or a value of another medium."""
-        if item.logical_name != _MAXIMUM:
+        unit = _MAXIMA.get(item.logical_name)
+        if unit is None:
             return HeldExtendedRegister(item.logical_name, self.kept(item), _register_preset(item))
         meter = self.fleet.meter
         return ExtendedRegister(
             item.logical_name,
             item.tag,
-            Quantum(Unit.WATT, item.scaler_unit[0]),
+            Quantum(unit, item.scaler_unit[0]),
             lambda: meter(self.meter_id).maximum_demand.power_w,
             lambda: Data(Tag.UNSIGNED, 0),
             lambda: CosemDateTime.from_instant(
@@ -312,7 +329,7 @@ class ObjectMaker:
         if len(sources) == 2 and sources[1].logical_name.groups[:4] == _EVENT_CODES:
             return self._log(sources[1].logical_name.e, item.entries)
         if item.period_s == self.history.period_s:
-            supplies = [history_column(source, self._tag_of(source)) for source in sources]
+            supplies = [self._interval_column(source) for source in sources]
             if all(supply is not None for supply in supplies):
                 return IntervalRows(self.history, [each for each in supplies if each], item.entries)
         if item.period_s == 86_400:
@@ -322,6 +339,14 @@ class ObjectMaker:
                 return None
             return FreezeRows(self.history, channels, item.entries)
         return None
+
+    def _interval_column(self, source: CaptureObject) -> Supply | None:
+        """Column of a load profile from the meter's record; None where it has no such column."""
+        column = history_column(source, self._tag_of(source))
+        if column is not None or (source.class_id, source.attribute) != (3, 2):
+            return column
+        scaler, _ = _scalers(self.model).get(source.logical_name, (0, 255))
+        return self.measured.interval_average(source.logical_name, scaler)
 
     def _tag_of(self, source: CaptureObject) -> Tag:
         if source.class_id == 8:
@@ -362,6 +387,12 @@ class _TimelineClock:
 def _tags(model: CompanionModel) -> dict[ObisCode, Tag]:
     """Types of the values of a model's objects."""
     return {item.logical_name: item.tag for item in model}
+
+
+@lru_cache(maxsize=64)
+def _scalers(model: CompanionModel) -> dict[ObisCode, tuple[int, int]]:
+    """Scalers and units of a model's registers."""
+    return {item.logical_name: item.scaler_unit for item in model}
 
 
 @lru_cache(maxsize=4096)

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
+from openami.meter.capture_buffer import CapturedRows
 from openami.meter.fleet import Fleet
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, structure
 from openami.protocols.dlms.interface_classes.stored_object import State, items, number, octets
 from openami.quantities.obis import ObisCode
 
-from .history import MeterHistory
+from .history import MeterHistory, Supply
 
 NOMINAL_V: Final = 230
 NOMINAL_HZ: Final = 50
@@ -153,18 +157,40 @@ class Measured:
                 return _SCALED * (self._total(0) + self._total(1))
             case 8 if name.c in (3, 4, 5, 6, 7, 8) and name.e == 0:
                 return 0  # a load of power factor 1
-            case 8 if name.c == 9 and name.e == 0:
-                return _SCALED * self._total(0)
-            case 29 if name.c in (1, 2):
+            case 8 if name.c in (9, 10) and name.e == 0:
+                return _SCALED * self._total(name.c - 9)
+            case 29 if name.c in (3, 4, 5, 6, 7, 8):
+                return 0
+            case 29 if name.c in (1, 2, 9, 10):
+                channel = (name.c - 1) % 8
                 begun = int(self._now().timestamp()) // self._history.period_s * self._history.period_s
                 since = datetime.fromtimestamp(begun, UTC)
-                advance = self._total(name.c - 1) - self._history.energy_at(since, name.c - 1)
-                return _SCALED * max(0, advance)
+                return _SCALED * max(0, self._total(channel) - self._history.energy_at(since, channel))
+            case 0 if (name.c, name.e) == (13, 0):
+                return _SCALED
             case 7 if name.e == 0:
                 return self._instantaneous(name.c, self._power)
-            case 24 | 4 if name.e == 0 and (name.d == 24 or name.c > 20):
+            case 24 | 27 | 4 if name.e == 0 and (name.d != 4 or name.c > 20):
                 return self._instantaneous(name.c, self._mean_power)
         return None
+
+    def interval_average(self, name: ObisCode, scaler: int) -> Supply | None:
+        """Column of an average of each interval: voltage or current; None for anything else."""
+        if (name.a, name.b, name.d, name.e) != (1, 0, 27, 0):
+            return None
+        if name.c in (12, 32, 52, 72):
+            volts = _rescaled(_SCALED * NOMINAL_V, scaler)
+            return lambda rows, history: np.full(len(rows), volts, np.int64)
+        if name.c not in (11, 31, 51, 71):
+            return None
+        exponent, phases = -3 - scaler, self._phases
+
+        def amperes(rows: CapturedRows, history: MeterHistory) -> npt.NDArray[np.int64]:
+            watts = rows.values.sum(axis=0) * 3600 // history.period_s
+            thousandths: npt.NDArray[np.int64] = _SCALED * watts // NOMINAL_V // phases
+            return thousandths * 10**exponent if exponent >= 0 else thousandths // 10**-exponent
+
+        return amperes
 
     def _instantaneous(self, c: int, power: Callable[[int], int]) -> int | None:
         """A quantity of value group C from the active power in W of each direction."""
