@@ -24,6 +24,8 @@ from openami.quantities.errors import FormatError
 
 _SECURITY_SETUP: Final = 64
 _ASSOCIATION: Final = 15
+_SECRET: Final = b"-"
+"""In the place of a password, which is not shown."""
 _SEES: Final = {
     "identity": "identity, clock and counter",
     "reading": "everything, to read",
@@ -92,7 +94,7 @@ def clients_of(model: CompanionModel | None, keyed: bool) -> list[dict[str, obje
         Whether the meters have keys.
     """
     if model is None:
-        own = secured_management() if keyed else management(b"")
+        own = secured_management() if keyed else management(_SECRET)
         return [
             _client(public(()), "public", _SEES["identity"], PUBLIC_CLIENT),
             _client(own, "management", _SEES["everything"], MANAGEMENT_CLIENT),
@@ -100,7 +102,7 @@ def clients_of(model: CompanionModel | None, keyed: bool) -> list[dict[str, obje
     setup = bool(model.of_class(_SECURITY_SETUP))
     return [
         _client(
-            client_policy(model, client, keyed, keyed and setup),
+            client_policy(model, client, keyed, keyed and setup, _SECRET),
             client.name,
             _SEES["identity" if client.pre_established and keyed else client.view],
             client.port,

@@ -27,6 +27,7 @@ from openami.meter.companion.model import CompanionModel
 from openami.meter.companion.surroundings import signed_image
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, household_fleet
 from openami.meter.public_key_spec import PublicKeySpec
+from openami.meter.push_sender import AS_ASKED
 from openami.meter.serve import Link, Serving, run
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.ciphering import Cipher
@@ -101,13 +102,18 @@ def serve(
         Path | None,
         typer.Option("--write-image", help="Write a firmware image that the meters of a model accept."),
     ] = None,
+    no_push: Annotated[
+        bool,
+        typer.Option("--no-push", help="Call nobody, whatever destination a client gives a push setup."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Serve software meters until ctrl-c: logical devices 16, 17 and on.
 
     Without keys the management client needs the password; with --guek and --gak (the same for every meter:
     for trying out only) or --keyring (its own for each) high level security 5 and ciphering. The public
-    client reads what is public; a companion model has more clients, which are listed at the start.
+    client reads what is public; a companion model has more clients, which are listed at the start. Meters
+    of a model push to the destination that a client sets in a push setup (class 40), as text host:port.
 
     With a signing key and the client's certificate (or public key) mechanism 7 is served, and signed and
     general-ciphered services are taken; --trust is whom the meters believe of certificates that they import.
@@ -165,6 +171,7 @@ def serve(
             "keyring": None if keyring is None else str(keyring),
             "site": None if site is None else str(site),
             "image": None if image is None else str(image),
+            "pushes": not no_push,
             "clients": clients_of(chosen, keyed),
             "meters": [
                 {"id": meter.meter_id, "logical_device": meter.wport, "port": serving.ports[meter.port_index],
@@ -177,7 +184,16 @@ def serve(
         else:
             _tell(spec, serving, link, clients_of(chosen, keyed), model)
 
-    run(spec, SystemClock(), link=link, host=host, port=port, ready=ready, counters_from=counters_from)
+    run(
+        spec,
+        SystemClock(),
+        link=link,
+        host=host,
+        port=port,
+        ready=ready,
+        counters_from=counters_from,
+        pushing=None if no_push else AS_ASKED,
+    )
 
 
 def _link(text: str) -> Link:

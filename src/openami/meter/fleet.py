@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
+from typing import Protocol
 
 from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident, send_counter_name
 from openami.quantities.clock import Clock
@@ -38,6 +39,18 @@ _EVENT_OF = {
     Attack.WRONG_CERTIFICATE: EventCode.AUTHENTICATION_FAILED,
     Attack.UNKNOWN_USER: EventCode.AUTHENTICATION_FAILED,
 }
+
+
+class Attendant(Protocol):
+    """Whoever does what a fleet's meters do by themselves: pushes them, at present."""
+
+    def changed(self, meter_id: str) -> None:
+        """Settings of a meter changed, or something waits in its outbox."""
+        ...
+
+    def moved(self) -> None:
+        """The fleet was brought to another present."""
+        ...
 
 
 class Fate(Enum):
@@ -100,6 +113,7 @@ class Fleet:
         self._answers: dict[str, int] = {}
         self._security: dict[str, DeviceSecurity] = {}
         self._companions: dict[str, CompanionState] = {}
+        self.attendant: Attendant | None = None
         self._settled_ms = self._present_ms = self._start_ms
 
     @property
@@ -163,7 +177,15 @@ class Fleet:
 
     def companion_state(self, meter_id: str) -> CompanionState:
         """What a meter with a companion model keeps; it begins with the first client."""
-        return self._companions.setdefault(meter_id, CompanionState())
+        known = self._companions.get(meter_id)
+        if known is None:
+
+            def changed() -> None:
+                if self.attendant is not None:
+                    self.attendant.changed(meter_id)
+
+            known = self._companions[meter_id] = CompanionState(changed=changed)
+        return known
 
     def settle(self) -> None:
         """Bring every meter to the present."""
@@ -171,6 +193,8 @@ class Fleet:
         self._settle_days(now_ms)
         for meter in self._meters.values():
             meter.advance_to(now_ms)
+        if self.attendant is not None:
+            self.attendant.moved()
 
     def disconnect(self, meter_id: str) -> None:
         """Open the load contact of a meter, now."""

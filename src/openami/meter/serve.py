@@ -33,6 +33,7 @@ from .control_channel import ControlChannel
 from .fleet import Fleet
 from .fleet_spec import FleetSpec, load_fleet
 from .line_server import LineServer
+from .push_sender import AS_ASKED, Pushing, PushSender
 from .tcp_server import FleetServer, Limits
 
 
@@ -63,6 +64,7 @@ async def serve_fleet(
     limits: Limits | None = None,
     ready: Callable[[Serving], None] | None = None,
     counters_from: int = 0,
+    pushing: Pushing | None = AS_ASKED,
 ) -> None:
     """Serve a fleet until it is stopped over the control channel, or the task is cancelled.
 
@@ -80,6 +82,8 @@ async def serve_fleet(
         Told where everything is as soon as it listens.
     counters_from:
         Where the invocation counters of its meters begin at least.
+    pushing:
+        What its pushes may take; None: what it wants to push stays in the outboxes of its meters.
 
     Raises
     ------
@@ -88,10 +92,14 @@ async def serve_fleet(
     QuantityError
         The clock stands before the fleet's start.
     """
-    server = FleetServer(Fleet(spec, clock, counters_from=counters_from), limits)
+    fleet = Fleet(spec, clock, counters_from=counters_from)
+    server = FleetServer(fleet, limits)
     control = ControlChannel(server, clock if isinstance(clock, SimulatedClock) else None)
     ports = await server.start(host, port)
+    sender = None if pushing is None else PushSender(fleet, pushing)
     try:
+        if sender is not None:
+            sender.start()
         bound = None if control_port is None else await control.start(control_port)
         if ready is not None:
             ready(Serving(host, tuple(ports), bound))
@@ -99,6 +107,8 @@ async def serve_fleet(
     finally:
         await control.close()
         await server.close()
+        if sender is not None:
+            await sender.close()
 
 
 async def serve_lines(
@@ -110,20 +120,27 @@ async def serve_lines(
     port: int = 0,
     ready: Callable[[Serving], None] | None = None,
     counters_from: int = 0,
+    pushing: Pushing | None = AS_ASKED,
 ) -> None:
     """Serve a fleet on datagrams (`Link.UDP`) or lines until the task is cancelled, without control channel.
 
     Parameters and errors are those of `serve_fleet`.
     """
-    server = LineServer(Fleet(spec, clock, counters_from=counters_from))
+    fleet = Fleet(spec, clock, counters_from=counters_from)
+    server = LineServer(fleet)
     start = server.start_udp if link is Link.UDP else server.start_hdlc
     ports = await start(host, port)
+    sender = None if pushing is None else PushSender(fleet, pushing)
     try:
+        if sender is not None:
+            sender.start()
         if ready is not None:
             ready(Serving(host, tuple(ports), None))
         await asyncio.Event().wait()
     finally:
         await server.close()
+        if sender is not None:
+            await sender.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,6 +190,7 @@ def run(
     ready: Callable[[Serving], None] | None = None,
     until: Callable[[], object] | None = None,
     counters_from: int = 0,
+    pushing: Pushing | None = AS_ASKED,
 ) -> None:
     """`serve_fleet` in an event loop of its own (uvloop's where there is one), until SIGINT or SIGTERM.
 
@@ -180,6 +198,8 @@ def run(
     ----------
     counters_from:
         Where invocation counters begin at least; never below `earliest_counter` of the system's clock.
+    pushing:
+        As of `serve_fleet`.
     link:
         `serve_lines` for other links than `Link.TCP`.
     until:
@@ -190,7 +210,14 @@ def run(
     def served() -> Coroutine[None, None, None]:
         if link is not Link.TCP:
             return serve_lines(
-                spec, clock, link, host=host, port=port, ready=ready, counters_from=first_counter
+                spec,
+                clock,
+                link,
+                host=host,
+                port=port,
+                ready=ready,
+                counters_from=first_counter,
+                pushing=pushing,
             )
         return serve_fleet(
             spec,
@@ -200,6 +227,7 @@ def run(
             control_port=control_port,
             ready=ready,
             counters_from=first_counter,
+            pushing=pushing,
         )
 
     async def until_signalled() -> None:

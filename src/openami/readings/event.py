@@ -29,7 +29,8 @@ EVENT_SCHEMA = pa.schema(
 
 
 class EventCode(IntEnum):
-    """Event codes. 1-19 as in the IDIS standard event log [recalled]; 1000 and up are the head-end's."""
+    """Event codes. 1-19 as in the IDIS standard event log [recalled]; 200 is the software meter's own, 1000
+    and up are the head-end's."""
 
     POWER_DOWN = 1
     POWER_UP = 2
@@ -47,6 +48,7 @@ class EventCode(IntEnum):
     REPLAY_ATTACK = 50
     DISCONNECTED = 60
     RECONNECTED = 61
+    PUSH_FAILED = 200
     CLOCK_DIFFERENCE = 1000
     CLOCK_SET = 1001
     READ_FAILED = 1002

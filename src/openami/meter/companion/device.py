@@ -80,10 +80,18 @@ class CompanionDevice(LogicalDevice):
 
     def find(self, logical_name: ObisCode) -> InterfaceObject | None:
         """The object of a logical name; None where there is none."""
+        self.settle()
+        return super().find(logical_name)
+
+    def settle(self) -> None:
+        """Do everything that is due up to the present."""
         self._timeline.go_on_from(self._state.reached)  # where another association was in the meantime
         self._timeline.settle()
         self._state.reached = self._timeline.reached
-        return super().find(logical_name)
+
+    def next_due(self, until: datetime) -> datetime | None:
+        """When something is due next, not after ``until``, by the meter's clock; None for nothing."""
+        return self._timeline.next_due(until)
 
     def replace_policy(self, policy: AssociationPolicy) -> None:
         """Put another policy in the place of the client's, for as long as the meter lives."""
@@ -153,9 +161,7 @@ def _policies(
     for client in model.clients:
         made = state.policies.get(client.port)
         if made is None:
-            made = client_policy(model, client, security is not None, setup is not None)
-            if made.mechanism is Mechanism.LOW:
-                made = replace(made, secret=password)
+            made = client_policy(model, client, security is not None, setup is not None, password)
         if made.protection and client.port == MANAGEMENT_CLIENT and public_keys is not None:
             made = public_keys.policy(made)
         if made.protection:
@@ -165,14 +171,18 @@ def _policies(
         yield made
 
 
-@lru_cache(maxsize=256)
-def client_policy(model: CompanionModel, client: ModelClient, keyed: bool, setup: bool) -> AssociationPolicy:
+@lru_cache(maxsize=4096)
+def client_policy(
+    model: CompanionModel, client: ModelClient, keyed: bool, setup: bool, password: bytes
+) -> AssociationPolicy:
     """Policy of a client at the factory, the same for all meters of a model with or without keys.
 
     Parameters
     ----------
     keyed, setup:
         Whether the meter has keys, and a security setup that governs them.
+    password:
+        Of the clients that need one.
     """
     # Without protection a pre-established client learns no more of a meter with keys than the public one.
     view = "identity" if client.pre_established and keyed else client.view
@@ -199,7 +209,7 @@ def client_policy(model: CompanionModel, client: ModelClient, keyed: bool, setup
             administers=administers,
         )
     administers |= Administration.SECRET if everything else Administration.NONE
-    return replace(base, mechanism=Mechanism.LOW, administers=administers)
+    return replace(base, mechanism=Mechanism.LOW, secret=password, administers=administers)
 
 
 @lru_cache(maxsize=256)

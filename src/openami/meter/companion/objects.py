@@ -127,15 +127,20 @@ def _image(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
 
 def _push(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
     """A push into the outbox of the meter."""
-    drawn = random.Random(f"{maker.fleet.spec.seed} {maker.meter_id} {item.logical_name}")
+
+    def draw(below: int) -> int:
+        """The same for the same push of the same scenario, another for every meter and every instant."""
+        seed = f"{maker.fleet.spec.seed} {maker.meter_id} {item.logical_name} {maker.now().isoformat()}"
+        return random.Random(seed).randrange(below)
+
     kind = (PushSetup, PushSetupVersion1, PushSetupVersion2)[item.version]
     return kind(
         item.logical_name,
         maker.find,
-        maker.state.deliveries.append,
+        maker.state.deliver,
         maker.now,
         maker.zone,
-        drawn.randrange,
+        draw,
         maker.kept(item),
         push_preset(item),
     )

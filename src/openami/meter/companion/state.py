@@ -7,7 +7,7 @@ of this file: a meter that was never touched keeps nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
@@ -20,6 +20,10 @@ from openami.protocols.dlms.server.association_policy import AssociationPolicy
 from openami.quantities.obis import ObisCode
 
 StateKey: TypeAlias = tuple[ObisCode, int]
+
+
+def _unheeded() -> None:
+    return None
 
 
 @dataclass(slots=True)
@@ -40,6 +44,8 @@ class CompanionState:
         Pushes that nobody has taken yet, oldest first.
     policies:
         Policies that a client changed, by wPort.
+    changed:
+        Told, after the fact, that an attribute was set or a push waits.
     """
 
     attributes: dict[StateKey, Data] = field(default_factory=dict)
@@ -48,19 +54,26 @@ class CompanionState:
     image: ImageMemory | None = None
     deliveries: deque[Delivery] = field(default_factory=lambda: deque(maxlen=64))
     policies: dict[int, AssociationPolicy] = field(default_factory=dict)
+    changed: Callable[[], None] = field(default=_unheeded, repr=False)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep a push for whoever sends it; where too many wait, the oldest is lost."""
+        self.deliveries.append(delivery)
+        self.changed()
 
     def of(self, logical_name: ObisCode) -> ObjectState:
         """State of one object."""
-        return ObjectState(self.attributes, logical_name)
+        return ObjectState(self, logical_name)
 
 
 class ObjectState(MutableMapping[int, Data]):
     """What one object keeps, as a view of the meter's state."""
 
-    __slots__ = ("_all", "_name")
+    __slots__ = ("_all", "_meter", "_name")
 
-    def __init__(self, attributes: dict[StateKey, Data], logical_name: ObisCode) -> None:
-        self._all = attributes
+    def __init__(self, meter: CompanionState, logical_name: ObisCode) -> None:
+        self._meter = meter
+        self._all = meter.attributes
         self._name = logical_name
 
     def __getitem__(self, index: int) -> Data:
@@ -68,9 +81,11 @@ class ObjectState(MutableMapping[int, Data]):
 
     def __setitem__(self, index: int, value: Data) -> None:
         self._all[self._name, index] = value
+        self._meter.changed()
 
     def __delitem__(self, index: int) -> None:
         del self._all[self._name, index]
+        self._meter.changed()
 
     def __iter__(self) -> Iterator[int]:
         return iter([index for name, index in self._all if name == self._name])

@@ -21,7 +21,7 @@ from itertools import accumulate
 from typing import ClassVar
 
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult
-from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
+from openami.protocols.dlms.encoding.axdr import Data, Tag, encode, structure
 from openami.protocols.dlms.interface_classes.compact_data import NO_RESTRICTION
 from openami.protocols.dlms.interface_classes.dial_up import window_open
 from openami.protocols.dlms.interface_classes.object_reference import Find, read_value, reference
@@ -55,6 +55,8 @@ from openami.quantities.obis import ObisCode
 
 _NOTHING = Whole(Tag.INTEGER, 0, 0)
 _MOST_OBJECTS = 64
+MOST_PUSHED = 1 << 17
+"""Octets of the values of one push; a longer list is read, not pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,12 @@ class Delivery:
         Structure of the values.
     attempts_s:
         Seconds after the push was asked for at which it is tried: once, and again while nobody took it.
+    asked_at:
+        When it was asked for, in the zone of the meter.
+    client:
+        Client that it is for (``push_client_SAP``); 0 where the setup names none.
+    protection:
+        ``push_protection_parameters``, layer by layer; empty where the setup has none.
     """
 
     setup: ObisCode
@@ -79,6 +87,9 @@ class Delivery:
     message: int
     body: Data
     attempts_s: tuple[int, ...]
+    asked_at: datetime
+    client: int = 0
+    protection: tuple[Data, ...] = ()
 
 
 class PushSetup(StoredObject):
@@ -149,7 +160,7 @@ class PushSetup(StoredObject):
             raise AccessError(AccessResult.TEMPORARY_FAILURE, where=f"{self.logical_name} is being read")
         self._pushing = True
         try:
-            values = [read_value(self._find, reference(entry)) for entry in items(self.current(2))]
+            values = self._values()
         finally:
             self._pushing = False
         transport, destination, message = items(self.current(3))
@@ -162,7 +173,25 @@ class PushSetup(StoredObject):
             number(message),
             structure(*values),
             tuple(accumulate((first, *self._delays()))),
+            self._now().astimezone(self._zone),
+            *self._partner(),
         )
+
+    def _values(self) -> list[Data]:
+        """The values of the list; raises `AccessError` where one cannot be read, or they are too much."""
+        values: list[Data] = []
+        left = MOST_PUSHED
+        for entry in items(self.current(2)):
+            values.append(read_value(self._find, reference(entry)))
+            left -= len(encode(values[-1]))
+            if left < 0:
+                where = f"{self.logical_name}: more than {MOST_PUSHED} octets"
+                raise AccessError(AccessResult.SCOPE_OF_ACCESS_VIOLATED, where=where)
+        return values
+
+    def _partner(self) -> tuple[int, tuple[Data, ...]]:
+        """Client and protection."""
+        return 0, ()
 
     def _delays(self) -> list[int]:
         """Pauses before the second, third ... attempt."""
@@ -181,6 +210,9 @@ class PushSetupVersion1(PushSetup):
         StoredAttribute(9, "push_client_SAP", INTEGER),
         StoredAttribute(10, "push_protection_parameters", ListOf(Anything(), 8)),
     )
+
+    def _partner(self) -> tuple[int, tuple[Data, ...]]:
+        return max(0, number(self.current(9))), items(self.current(10))
 
 
 class PushSetupVersion2(PushSetupVersion1):

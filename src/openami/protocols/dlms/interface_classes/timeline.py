@@ -121,6 +121,11 @@ class Timeline:
         elif present < self.reached - LONGEST_SYNCHRONIZATION:
             self.reached = present
 
+    def next_due(self, until: datetime) -> datetime | None:
+        """The first instant of ``(reached, until]`` at which something is due; None for none."""
+        dues = (item.due(self.reached, until) for item in self._timed)
+        return min((at for at in dues if at is not None), default=None)
+
     def settle(self) -> None:
         """Do everything that is due up to the present; nothing while something is being done."""
         if self._acting_at is not None:
