@@ -203,7 +203,9 @@ def software_meter(firmware: SignedFirmware | None = None) -> InteropMeter:
         for (mechanism, protection), client in HASHED.items()
     ]
     more = [] if firmware is None else controls(own, firmware)
-    return InteropMeter(fleet, clock, LogicalDevice([*own, *more], policies, own.security))
+    names = {item.logical_name for item in more}
+    kept = [item for item in own if item.logical_name not in names]
+    return InteropMeter(fleet, clock, LogicalDevice([*kept, *more], policies, own.security))
 
 
 @contextlib.asynccontextmanager
