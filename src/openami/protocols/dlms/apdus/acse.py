@@ -33,16 +33,20 @@ def _tlv(tag: int, content: bytes) -> bytes:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each field of a BER sequence."""
-    reader = Reader(data)
-    while reader.remaining:
-        tag = reader.u8()
-        length = reader.length()
+    """Tag and content of each field of a BER sequence; nearly all have a length of one octet, read here."""
+    position, size = 0, len(data)
+    while position < size:
+        tag = data[position]
+        begin = position + 2
+        if begin > size or (length := data[position + 1]) >= 0x80:
+            reader = Reader(data, position + 1)
+            length, begin = reader.length(), reader.position
         if length > MAX_ACSE_FIELD:
             raise RemoteProtocolError(
                 f"ACSE field {tag:#04x} of {length} octets", expected=f"at most {MAX_ACSE_FIELD}"
             )
-        yield tag, reader.take(length)
+        position = begin + length
+        yield tag, data[begin:position] if position <= size else Reader(data, begin).take(length)
 
 
 def _body(data: bytes, tag: int) -> dict[int, bytes]:
@@ -60,6 +64,9 @@ def _body(data: bytes, tag: int) -> dict[int, bytes]:
 
 def _inner(content: bytes, tag: int) -> bytes:
     """Content of the one field ``tag`` inside an explicitly tagged field."""
+    length = len(content) - 2
+    if 0 <= length < 0x80 and content[0] == tag and content[1] == length:
+        return content[2:]
     for number, value in _fields(content):
         if number == tag:
             return value
