@@ -184,11 +184,12 @@ class Measured:
         if name.c not in (11, 31, 51, 71):
             return None
         exponent, phases = -3 - scaler, self._phases
+        factor: int = 10 ** abs(exponent)
 
         def amperes(rows: CapturedRows, history: MeterHistory) -> npt.NDArray[np.int64]:
             watts = rows.values.sum(axis=0) * 3600 // history.period_s
             thousandths: npt.NDArray[np.int64] = _SCALED * watts // NOMINAL_V // phases
-            return thousandths * 10**exponent if exponent >= 0 else thousandths // 10**-exponent
+            return thousandths * factor if exponent >= 0 else thousandths // factor
 
         return amperes
 

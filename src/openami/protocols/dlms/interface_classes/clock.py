@@ -82,7 +82,7 @@ class ClockObject(InterfaceObject):
         self._zone = zone
         self._status = status
         self._measuring_period_s = measuring_period_s
-        self._preset: tuple[datetime, datetime, datetime] | None = None
+        self._preset: Data | None = None
 
     def value(self, index: int) -> bytes:
         """Encoded attribute."""
@@ -125,11 +125,15 @@ class ClockObject(InterfaceObject):
             case 3:
                 self._clock.set_time(_nearest(now, 60))
             case 4:
-                if self._preset is None or not self._preset[1] <= now <= self._preset[2]:
+                if self._preset is None:
                     raise AccessError(AccessResult.TEMPORARY_FAILURE, where="adjust_to_preset_time")
-                self._clock.set_time(self._preset[0])
+                preset, start, end = self._preset_of(self._preset)
+                if not start <= now <= end:
+                    raise AccessError(AccessResult.TEMPORARY_FAILURE, where="adjust_to_preset_time")
+                self._clock.set_time(preset)
             case 5:
-                self._preset = self._preset_of(parameter)
+                self._preset_of(parameter)
+                self._keep_preset(parameter)
             case 6:
                 if parameter is None or parameter.tag is not Tag.LONG or not isinstance(parameter.value, int):
                     raise type_unmatched("shift_time", parameter)
@@ -139,6 +143,10 @@ class ClockObject(InterfaceObject):
             case _:
                 return super().invoke(index, parameter)
         return None
+
+    def _keep_preset(self, preset: Data | None) -> None:
+        """Keep what the clock may be adjusted to."""
+        self._preset = preset
 
     def _preset_of(self, parameter: Data | None) -> tuple[datetime, datetime, datetime]:
         if parameter is None or not isinstance(parameter.value, tuple) or len(parameter.value) != 3:

@@ -23,6 +23,9 @@ from openami.protocols.dlms.interface_classes.stored_object import State, number
 from openami.protocols.dlms.interface_classes.value_types import Moment, Truth, ValueType, Whole
 from openami.quantities.obis import ObisCode
 
+_TIME_ZONE: Final = 3
+_PRESET: Final = 0
+"""Bookkeeping: preset time and its validity interval, as a client sent them."""
 _TYPES: Final[dict[int, ValueType]] = {
     3: Whole(Tag.LONG, -900, 900),
     5: Moment(),
@@ -131,7 +134,8 @@ class RuledClock(ClockObject):
         super().__init__(logical_name, clock, zone, status, measuring_period_s)
         self._civil = zone
         self._rules_state = state
-        if state:
+        self._preset = state.get(_PRESET)
+        if _TIME_ZONE in state:
             self._zone = self._ruled()
 
     @property
@@ -156,6 +160,12 @@ class RuledClock(ClockObject):
                 self._rules_state[known] = self._open_year(known)
         self._rules_state[index] = value
         self._zone = self._ruled()
+
+    def _keep_preset(self, preset: Data | None) -> None:
+        """Keep what the clock may be adjusted to, also for the next association."""
+        super()._keep_preset(preset)
+        if preset is not None:
+            self._rules_state[_PRESET] = preset
 
     def _open_year(self, index: int) -> Data:
         value = decode(super().value(index))
