@@ -68,6 +68,8 @@ PRINTS = {
     "ami dlms profile": "the rows of the profile: times in UTC, values with their units",
     "ami dlms set": "whether the attribute was set",
     "ami dlms action": "what the method returned",
+    "ami dlms clock": "the meter's clock, and its difference to this machine in seconds",
+    "ami dlms image": "how many blocks went, and whether the image is verified or in service",
     "ami dlms push-listen": "each notification as it comes; with `--json` one line each",
     "ami dlms decode": "the dump layer by layer",
     "ami dlms serve": "where the meters listen, as soon as they do, and which client needs what",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,7 @@ from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, S
 from openami.protocols.dlms.apdus.initiate import Conformance
 from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
 from openami.protocols.dlms.apdus.results import AccessError
+from openami.protocols.dlms.client.association import Association, Operation
 from openami.protocols.dlms.client.attribute_value import (
     CLOCK_CLASS,
     PROFILE,
@@ -46,7 +47,11 @@ from openami.protocols.dlms.client.profile_table import (
 )
 from openami.protocols.dlms.client.vendor_quirks import STANDARD, VendorQuirks
 from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag, decode
-from openami.protocols.dlms.encoding.date_time import UNSPECIFIED_DEVIATION, CosemDateTime
+from openami.protocols.dlms.encoding.date_time import (
+    STATUS_DAYLIGHT_SAVING,
+    UNSPECIFIED_DEVIATION,
+    CosemDateTime,
+)
 from openami.protocols.dlms.encoding.limits import MAX_PDU
 from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
 from openami.protocols.dlms.encoding.scaler_unit import ScalerUnit, scaler_unit_of
@@ -57,6 +62,8 @@ from openami.protocols.driver import RecordedFrame
 from openami.quantities.errors import LinkError, LocalProtocolError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.secret import Secret
+
+T = TypeVar("T")
 
 __all__ = ["DEFAULT_PORT", "Meter", "Transport", "read_meters"]
 
@@ -302,6 +309,36 @@ class Meter:
             return value
         raise RemoteProtocolError(f"clock {value!r}", where=self._access.where, expected="a date-time")
 
+    async def set_clock(self, instant: datetime) -> None:
+        """Set the meter's clock, in the local time of its zone, or with the deviation that it shows now.
+
+        Raises
+        ------
+        AccessError
+            The meter refused.
+        LocalProtocolError
+            Neither is known.
+        """
+        place = Attribute(CLOCK_CLASS, CLOCK, 2)
+        zone, status = self._zone, 0
+        if zone is None:
+            shown = await self.get(place)
+            if not isinstance(shown, bytes):
+                raise RemoteProtocolError(
+                    f"clock {shown!r}", where=self._access.where, expected="a date-time"
+                )
+            stamp = self._quirks.date_time(CosemDateTime.from_bytes(shown))
+            if abs(stamp.deviation) >= _DAY_S // 60:
+                raise LocalProtocolError(
+                    "a clock that does not show its deviation", expected="the meter's zone"
+                )
+            zone = timezone(timedelta(minutes=-stamp.deviation))
+            status = STATUS_DAYLIGHT_SAVING if stamp.daylight_saving else 0
+        meant = self._quirks.date_time(CosemDateTime.from_instant(instant, zone, status))
+        await self._connection.run(
+            self._connection.association.set(place, Data(Tag.OCTET_STRING, meant.to_bytes()))
+        )
+
     # --- changing -------------------------------------------------------------------------------------
 
     async def set(
@@ -358,6 +395,10 @@ class Meter:
     ) -> Attribute:
         """The attribute of a logical name, its class found in the object list where it is not given."""
         return await self._attribute(name, index, class_id)
+
+    async def run(self, operation: Callable[[Association], Operation[T]]) -> T:
+        """Result of an operation of the association that has no method here; raises as that."""
+        return await self._connection.run(operation(self._connection.association))
 
     # --- pieces ---------------------------------------------------------------------------------------
 

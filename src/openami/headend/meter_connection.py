@@ -136,7 +136,8 @@ class MeterAccess:
     @property
     def where(self) -> str:
         """How errors name the meter."""
-        return f"{self.host}:{self.port}, logical device {self.server}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}, logical device {self.server}"
 
     @property
     def client_address(self) -> int:

@@ -8,6 +8,8 @@ masked.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import cast
 
 from openami.quantities.errors import LinkError, RemoteProtocolError
@@ -57,7 +59,7 @@ class TcpLink(asyncio.Protocol):
         except TimeoutError:
             raise LinkError(f"no connection within {timeout_s:g} s", where=where) from None
         except OSError as error:
-            raise LinkError(f"cannot connect: {error.strerror or error}", where=where) from None
+            raise LinkError(f"cannot connect: {_reason(error)}", where=where) from None
         return link
 
     def send(self, octets: bytes, *, recorded: bytes | None = None) -> None:
@@ -161,3 +163,10 @@ class TcpLink(asyncio.Protocol):
             self._record[-1] = ("<-", self._record[-1][1] + octets)
         else:
             self._record.append(("<-", octets))
+
+
+def _reason(error: OSError) -> str:
+    """What the system says: the event loop puts a text of its own in the place of it."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)

@@ -6,6 +6,7 @@ IEC 62056-6-2 class 7 (range_descriptor, entry_descriptor).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -13,7 +14,10 @@ from datetime import UTC, datetime, tzinfo
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, decode_at, encode, structure
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.encoding.octets import Reader
+from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
+
+_DESCRIPTOR = struct.Struct(">H6sb")
 
 CLOCK = ObisCode(0, 0, 1, 0, 0)
 BY_RANGE = 1
@@ -29,12 +33,15 @@ class Attribute:
     index: int
 
     def to_bytes(self) -> bytes:
-        """Nine octets."""
-        return (
-            self.class_id.to_bytes(2, "big")
-            + self.logical_name.to_bytes()
-            + (self.index & 0xFF).to_bytes(1, "big")
-        )
+        """Nine octets; raises `LocalProtocolError` where the class or the number does not fit."""
+        try:
+            return _DESCRIPTOR.pack(self.class_id, self.logical_name.to_bytes(), self.index)
+        except struct.error:
+            raise LocalProtocolError(
+                f"class {self.class_id}, number {self.index}",
+                where=str(self.logical_name),
+                expected="a class 0 .. 65535, and an attribute or method -128 .. 127",
+            ) from None
 
     @classmethod
     def read(cls, reader: Reader) -> Attribute:
@@ -54,7 +61,7 @@ class Method:
     index: int
 
     def to_bytes(self) -> bytes:
-        """Nine octets."""
+        """Nine octets; raises as `Attribute.to_bytes`."""
         return Attribute(self.class_id, self.logical_name, self.index).to_bytes()
 
     @classmethod

@@ -75,8 +75,16 @@ class CosemDateTime:
         """An instant as the local time of ``zone``; the daylight saving bit of the status is set by the zone.
 
         Hundredths are kept, finer parts cut off.
+
+        Raises
+        ------
+        LocalProtocolError
+            The local time lies outside the years 1 to 9999.
         """
-        local = instant.astimezone(zone)
+        try:
+            local = instant.astimezone(zone)
+        except OverflowError:
+            raise LocalProtocolError(f"{instant} in {zone}", expected="a year 1 .. 9999") from None
         offset = local.utcoffset()
         if saves_daylight(local):
             status |= STATUS_DAYLIGHT_SAVING
