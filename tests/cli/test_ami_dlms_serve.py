@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
 
 from ami_command import Ami, command
 from openami.meter.companion.model import companion_names
+from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
 
 PASSWORD = "hunter22"
+
+
+def octets(value: bytes) -> Data:
+    return Data(Tag.OCTET_STRING, value)
+
+
+def destination(port: int) -> str:
+    """TCP, host and port, A-XDR, as the value of an option."""
+    there = octets(f"127.0.0.1:{port}".encode())
+    return "axdr:" + encode(structure(Data(Tag.ENUM, 0), there, Data(Tag.ENUM, 0))).hex()
 
 
 @contextmanager
@@ -89,6 +103,77 @@ def test_the_keys_of_a_suite_and_those_of_options_go_into_the_keyring(ami: Ami, 
             assert ami(*read, "--keyring", "ring", "--meter", "H000001").code == 0
             direct = ami(*read, "--suite", 2, "--guek", key, "--gak", other)
             assert direct.code == (0 if "--guek" in options else 2)
+
+
+def test_a_served_meter_pushes_by_method_and_by_schedule_to_a_listener_with_the_same_keyring(
+    ami: Ami, tmp_path: Path
+) -> None:
+    with serving("--model", "idis-like-1p", "--keyring", "ring", cwd=tmp_path) as document:
+        words = command("dlms", "push-listen", "--port", 0, "--keyring", "ring", "--protection", "both")
+        with subprocess.Popen(
+            [*words, "--count", "2", "--json"], stdout=subprocess.PIPE, cwd=tmp_path
+        ) as listener:
+            assert listener.stdout is not None
+            try:
+                port = orjson.loads(listener.stdout.readline())["port"]
+                access = ("--server", 16, "--keyring", "ring", "--meter", "H000001")
+                where = f"127.0.0.1:{document['ports'][0]}"
+                setup = (where, "0-0:25.9.0")
+                done = ami("dlms", "set", *setup, destination(port), "--attribute", 3, *access)
+                assert done.code == 0, done.err
+                assert ami("dlms", "action", *setup, 1, 0, *access).code == 0
+                first = orjson.loads(listener.stdout.readline())
+                soon = datetime.now(ZoneInfo("Europe/Berlin")) + timedelta(seconds=4)
+                at = structure(octets(bytes((soon.hour, soon.minute, soon.second, 0))), octets(b"\xff" * 5))
+                times = "axdr:" + encode(array([at])).hex()
+                done = ami("dlms", "set", where, "0-0:15.0.4", times, "--attribute", 4, *access)
+                assert done.code == 0, done.err
+                second = orjson.loads(listener.stdout.readline())
+                assert listener.wait(20) == 0
+            finally:
+                listener.kill()
+    title = document["meters"][0]["system_title"]
+    for push in (first, second):
+        assert (push["system_title"], push["protection"], push["source"]) == (title, "both", 16)
+        assert push["value"][0] == b"OAMH000001".hex()
+    assert first["value"][2] <= second["value"][2]
+    assert str(soon.replace(microsecond=0, tzinfo=None)) in second["time"]
+
+
+def test_no_push_calls_nobody_and_says_so(ami: Ami, tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(1)
+        called = destination(listener.getsockname()[1])
+        for options, pushes in ((("--no-push",), False), ((), True)):
+            with serving("--model", "idis-like-1p", *options, cwd=tmp_path) as document:
+                assert document["pushes"] is pushes
+                access = ("--server", 16, "--password", "00000000")
+                setup = (f"127.0.0.1:{document['ports'][0]}", "0-0:25.9.0")
+                assert ami("dlms", "set", *setup, called, "--attribute", 3, *access).code == 0
+                assert ami("dlms", "action", *setup, 1, 0, *access).code == 0
+                if pushes:
+                    listener.accept()[0].close()
+                else:
+                    with pytest.raises(TimeoutError):
+                        listener.accept()
+
+
+def test_the_image_that_is_written_is_taken_and_another_is_not(ami: Ami, tmp_path: Path) -> None:
+    with serving("--model", "smr-5.0-1p", "--write-image", "fw.bin", cwd=tmp_path) as document:
+        meter = (f"127.0.0.1:{document['ports'][0]}",)
+        access = ("--server", 16, "--password", "00000000")
+        image = (tmp_path / "fw.bin").read_bytes()
+        assert image.startswith(b"openami software meter, smr-5.0-1p\n")
+        (tmp_path / "bad.bin").write_bytes(image[:-1] + bytes((image[-1] ^ 1,)))
+        refused = ami("dlms", "image", *meter, "bad.bin", *access, "--activate")
+        assert refused.code != 0
+        firmware = ("dlms", "read", *meter, "1-0:0.2.0", *access, "--json")
+        assert ami(*firmware).document["values"][0]["text"].startswith("openami")
+        taken = ami("dlms", "image", *meter, "fw.bin", *access, "--identifier", "3.1.4", "--activate")
+        assert taken.code == 0, taken.err
+        assert ami(*firmware).document["values"][0]["text"] == "3.1.4"
 
 
 def test_a_wrong_model_and_a_firmware_nobody_takes_are_told_with_what_is_right(
