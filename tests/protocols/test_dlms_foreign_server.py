@@ -1,4 +1,4 @@
-"""What a server of others answered, replayed to our client: it asks the same octets and finds the same values.
+"""What a server of others answered, replayed to our client: the same octets are asked, the same values found.
 
 The sessions are recorded from the example servers of Gurux's C library, 2026-11-23 (see the README beside
 them). Everything that they show was read by a client of others too, when they were recorded.
@@ -30,6 +30,7 @@ from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag, array, decode
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
 from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress
+from openami.protocols.dlms.framing.mode_e import ModeEClient, SignOnState
 from openami.protocols.dlms.framing.push_framing import PushedApdu, PushReader
 from openami.protocols.dlms.framing.wrapper import WrapperChannel
 from openami.protocols.dlms.protection.ciphered_apdu import Form
@@ -377,6 +378,15 @@ def test_a_meter_that_does_not_say_its_title_is_the_one_that_is_known() -> None:
     assert proof(None, unnamed) != proof(METER, unnamed)
     with pytest.raises(ProtectionError, match="calls itself"):
         proof(b"XXXXXXXX", named)
+
+
+def test_mode_e_is_tried_where_a_meter_names_no_modes() -> None:
+    """The server's own identification, and its confirmation."""
+    client = ModeEClient()
+    client.start()
+    assert client.receive(b"/GRX512345678\r\n") == b"\x06252\r\n"
+    client.receive(b"\x06252\r\n")
+    assert (client.state, client.line.baud) == (SignOnState.HDLC, 9600)
 
 
 ASSOCIATED = framed("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400001e1d00800007")
