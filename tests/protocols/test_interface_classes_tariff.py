@@ -150,6 +150,15 @@ def test_special_days_go_before_weekdays() -> None:
         special.invoke(2, Data(Tag.LONG_UNSIGNED, 7))
 
 
+def test_inserting_a_special_day_replaces_that_of_the_same_date() -> None:
+    special = SpecialDays(ObisCode(0, 0, 11, 0, 0))
+    for index, day_id in ((2, 9), (8, 1)):
+        entry = structure(Data(Tag.LONG_UNSIGNED, index), date5("2025-6-9"), Data(Tag.UNSIGNED, day_id))
+        special.invoke(1, entry)
+    assert special.day_id(date(2025, 6, 9)) == 1
+    assert special.current(2) == array([entry])
+
+
 def switching(change: str, steps: int) -> list[tuple[str, int]]:
     """Switching times in UTC of the two days around a change of the clocks, looked at in ``steps``."""
     record = Record()

@@ -59,11 +59,13 @@ class SpecialDays(StoredObject):
             raise AccessError(AccessResult.SCOPE_OF_ACCESS_VIOLATED, where=f"{self.logical_name}: index")
 
     def invoke(self, index: int, parameter: Data | None) -> Data | None:
-        """``insert`` (an entry of the same index is replaced) and ``delete``; raises `AccessError`."""
+        """``insert`` (replaces entries of the same index or date) and ``delete``; raises `AccessError`."""
         match index:
             case 1:
                 entry = self.parameter(parameter, _ENTRY, "insert")
-                kept = (*self._but(number(items(entry)[0])), entry)
+                _, day, _ = items(entry)
+                others = (known for known in self._but(_index_of(entry)) if items(known)[1] != day)
+                kept = (*others, entry)
                 if len(kept) > _MOST_DAYS:
                     raise AccessError(AccessResult.TEMPORARY_FAILURE, where=f"{self.logical_name} is full")
                 self.keep(2, array(sorted(kept, key=_index_of)))
