@@ -152,19 +152,24 @@ class MeterOptions:
 
 def with_meter(run: Callable[..., None]) -> Callable[..., None]:
     """A command whose first parameter is `MeterOptions`, as one that has each of them as an option."""
+    return with_options(MeterOptions, run)
+
+
+def with_options(kind: type[Any], run: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is a dataclass of options, as one that has each of them by itself."""
     hints = get_type_hints(run, include_extras=True)
     own = list(inspect.signature(run).parameters.values())[1:]
-    parts = get_type_hints(MeterOptions, include_extras=True)
-    names = [part.name for part in fields(MeterOptions)]
+    parts = get_type_hints(kind, include_extras=True)
+    names = [part.name for part in fields(kind)]
 
     def command(**given: Any) -> None:
-        run(MeterOptions(**{name: given.pop(name) for name in names}), **given)
+        run(kind(**{name: given.pop(name) for name in names}), **given)
 
     def parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
         empty = inspect.Parameter.empty if default is MISSING else default
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=empty, annotation=kind)
 
-    listed = [parameter(part.name, parts[part.name], part.default) for part in fields(MeterOptions)]
+    listed = [parameter(part.name, parts[part.name], part.default) for part in fields(kind)]
     mine = [
         parameter(item.name, hints[item.name], MISSING if item.default is item.empty else item.default)
         for item in own
@@ -187,6 +192,12 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
     SecurityError
         A key cannot be used, or one of two is missing.
     """
+    with _credentials(options) as (credentials, counters):
+        yield meter_with(options, credentials, counters)
+
+
+def meter_with(options: MeterOptions, credentials: MeterCredentials, counters: CounterStore) -> Meter:
+    """The meter that the options name with secrets and counters of one's own; raises as `meter_of`."""
     # Arrow comes with it: not for `--help`.
     from openami.headend.dlms_conversation import LinkSettings
     from openami.headend.dlms_meter import DEFAULT_PORT, Meter, Transport
@@ -198,26 +209,25 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
         )
     if options.physical is not None and options.transport != "hdlc":
         raise FormatError("a lower HDLC address", where="--physical", expected="--transport hdlc")
-    with _credentials(options) as (credentials, counters):
-        password, security = _security(options, credentials, counters)
-        yield Meter(
-            host,
-            port,
-            server=options.server,
-            client=options.client,
-            password=password,
-            security=security,
-            transport=Transport(options.transport),
-            physical=options.physical,
-            zone=zone(options),
-            settings=LinkSettings(options.timeout, options.timeout, options.repeats),
-            max_pdu=options.max_pdu,
-            window=options.window,
-            counter_floor=_counter_floor(options),
-            user=options.user,
-            quirks=quirks_named(options.quirk),
-            on_frame=_show_frame if options.trace else None,
-        )
+    password, security = _security(options, credentials, counters)
+    return Meter(
+        host,
+        port,
+        server=options.server,
+        client=options.client,
+        password=password,
+        security=security,
+        transport=Transport(options.transport),
+        physical=options.physical,
+        zone=zone(options),
+        settings=LinkSettings(options.timeout, options.timeout, options.repeats),
+        max_pdu=options.max_pdu,
+        window=options.window,
+        counter_floor=_counter_floor(options),
+        user=options.user,
+        quirks=quirks_named(options.quirk),
+        on_frame=_show_frame if options.trace else None,
+    )
 
 
 def zone(options: MeterOptions) -> tzinfo | None:
@@ -245,8 +255,10 @@ def keys_of(
         raise SecurityError("one key of two", where=missing, expected="both --guek and --gak")
     octets = suite(suite_number).key_octets
     # Without one nothing is wrapped: the key encryption key is one that nobody has.
-    master = Secret.random(octets) if kek is None else _key(kek, "--kek", octets)
-    return MeterKeys(_key(guek, "--guek", octets), _key(gak, "--gak", octets), master, None, suite_number)
+    master = Secret.random(octets) if kek is None else secret_key(kek, "--kek", octets)
+    return MeterKeys(
+        secret_key(guek, "--guek", octets), secret_key(gak, "--gak", octets), master, None, suite_number
+    )
 
 
 def title_of(text: str | None, where: str) -> bytes | None:
@@ -278,7 +290,8 @@ def opened_keyring(folder: Path) -> Keyring:
     return open_keyring(folder)
 
 
-def _key(text: str, where: str, octets: int) -> Secret:
+def secret_key(text: str, where: str, octets: int) -> Secret:
+    """A key of hexadecimal digits; raises `SecurityError` with the option and without the key."""
     try:
         return Secret.from_hex(text.strip(), length=octets)
     except SecurityError as error:
@@ -304,6 +317,12 @@ def _credentials(options: MeterOptions) -> Iterator[tuple[MeterCredentials, Coun
         if options.meter is None:
             raise FormatError("which meter of the keyring", where="--meter", expected="its serial number")
         with opened_keyring(options.keyring) as keyring:
+            if keyring.pending(options.meter) is not None:
+                stderr.print(
+                    f"new keys of {options.meter} are on their way: `ami dlms keys check` shows which it has",
+                    markup=False,
+                    soft_wrap=True,
+                )
             yield credentials_of(keyring, options.meter), keyring
         return
     text = options.password

@@ -192,7 +192,7 @@ async def check(
             outcome = Outcome.ROTATED if changed else Outcome.CONFIRMED
         else:
             outcome = Outcome.PARTLY if changed else Outcome.WAITING
-        return Rotation(meter_id, outcome, changed, fingerprints(seen))
+        return Rotation(meter_id, outcome, changed, seen.fingerprints)
     return Rotation(meter_id, Outcome.UNSETTLED, detail="; ".join(dict.fromkeys(failures)))
 
 
@@ -237,7 +237,7 @@ async def agree_master(
             outcome, detail = Outcome.UNSETTLED, "the answer was lost: agree on a master key again"
         return Rotation(meter_id, outcome, detail=f"{detail}: {error}" if detail else str(error))
     keyring.settle(meter_id, wanted)
-    return Rotation(meter_id, Outcome.ROTATED, (KeyKind.MASTER,), fingerprints(wanted))
+    return Rotation(meter_id, Outcome.ROTATED, (KeyKind.MASTER,), wanted.fingerprints)
 
 
 async def for_all(
@@ -275,12 +275,6 @@ async def for_all(
     return [task.result() for task in tasks]
 
 
-def fingerprints(keys: MeterKeys) -> dict[KeyKind, str]:
-    """Fingerprints of keys, by kind; what two people compare over the telephone."""
-    found = {kind: _key(keys, kind) for kind in KeyKind}
-    return {kind: key.fingerprint for kind, key in found.items() if key is not None}
-
-
 # --- what is sent ---------------------------------------------------------------------------------------
 
 
@@ -300,7 +294,7 @@ def _transfer(present: MeterKeys, wanted: MeterKeys) -> Data:
     """All keys that change, wrapped under the present master key."""
     named = []
     for kind in _differing(present, wanted):
-        key = _key(wanted, kind)
+        key = wanted.key(kind)
         if key is not None:
             named.append(_named(kind, wrap(present.master, key)))
     return array(named)
@@ -363,7 +357,7 @@ async def _seen(
         return present
     seen = present
     for kind in (KeyKind.GLOBAL_UNICAST, KeyKind.AUTHENTICATION):
-        key = _key(pair, kind)
+        key = pair.key(kind)
         if key is not None:
             seen = seen.with_key(kind, key)
     believed = acknowledged == pending and pair == pending
@@ -387,16 +381,4 @@ async def _has_master(meter: Meter, setup: ObisCode, keys: MeterKeys, master: Se
 
 
 def _differing(before: MeterKeys, after: MeterKeys) -> tuple[KeyKind, ...]:
-    return tuple(kind for kind in _ORDER if _key(before, kind) != _key(after, kind))
-
-
-def _key(keys: MeterKeys, kind: KeyKind) -> Secret | None:
-    match kind:
-        case KeyKind.GLOBAL_UNICAST:
-            return keys.global_unicast
-        case KeyKind.GLOBAL_BROADCAST:
-            return keys.global_broadcast
-        case KeyKind.AUTHENTICATION:
-            return keys.authentication
-        case KeyKind.MASTER:
-            return keys.master
+    return tuple(kind for kind in _ORDER if before.key(kind) != after.key(kind))

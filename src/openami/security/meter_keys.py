@@ -72,6 +72,24 @@ class MeterKeys:
         drawn = [Secret.random(octets) for _ in range(4)]
         return cls(drawn[0], drawn[1], drawn[2], drawn[3], suite_number)
 
+    def key(self, kind: KeyKind) -> Secret | None:
+        """The key for a purpose; None where there is none (broadcasts)."""
+        match kind:
+            case KeyKind.GLOBAL_UNICAST:
+                return self.global_unicast
+            case KeyKind.GLOBAL_BROADCAST:
+                return self.global_broadcast
+            case KeyKind.AUTHENTICATION:
+                return self.authentication
+            case KeyKind.MASTER:
+                return self.master
+
+    @property
+    def fingerprints(self) -> dict[KeyKind, str]:
+        """What two people compare over the telephone, of each key that there is."""
+        found = {kind: self.key(kind) for kind in KeyKind}
+        return {kind: key.fingerprint for kind, key in found.items() if key is not None}
+
     def with_key(self, kind: KeyKind, key: Secret) -> MeterKeys:
         """The same keys but one."""
         match kind:
