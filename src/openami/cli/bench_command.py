@@ -48,11 +48,11 @@ def bench(
         if not json:
             print_table(
                 f"bench {chosen}",
-                ("figure", "value", "unit", "peer", "peer value", "ratio", "goal", "holds"),
+                ("figure", "value", "unit", "peer", "peer value", "ratio", "goal", "of goal", "holds"),
                 [
                     (
                         label, figure.value, figure.unit, figure.peer, figure.peer_value, figure.ratio,
-                        figure.goal, "yes" if figure.holds else "no",
+                        figure.goal, figure.of_goal, "yes" if figure.holds else "no",
                     )
                     for label, figure in figures.items()
                 ],

@@ -37,6 +37,11 @@ class Figure:
         return self.value / self.peer_value if self.peer_value else None
 
     @property
+    def of_goal(self) -> float | None:
+        """Ours divided by the value promised."""
+        return self.value / self.goal if self.goal else None
+
+    @property
     def holds(self) -> bool:
         """True when what was promised was reached (a ratio without its peer is not reached)."""
         if self.goal is not None and self.value < self.goal:
@@ -56,7 +61,7 @@ def document(bench: str, figures: dict[str, Figure]) -> dict[str, object]:
         "machine": machine(),
         **(promised if len(promised) == 1 else {}),
         "figures": {
-            name: {**asdict(figure), "ratio": figure.ratio, "holds": figure.holds}
+            name: {**asdict(figure), "ratio": figure.ratio, "of_goal": figure.of_goal, "holds": figure.holds}
             for name, figure in figures.items()
         },
         "holds": all(figure.holds for figure in figures.values()),
