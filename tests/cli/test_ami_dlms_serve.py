@@ -16,10 +16,13 @@ import orjson
 import pytest
 
 from ami_command import Ami, command
-from openami.meter.companion.model import companion_names
+from openami.meter.companion.model import companion_model, companion_names
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
 
 PASSWORD = "hunter22"
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+GURUX = ROOT / "tests" / "protocols" / "peers" / "gurux_steps.py"
 
 
 def octets(value: bytes) -> Data:
@@ -174,6 +177,31 @@ def test_the_image_that_is_written_is_taken_and_another_is_not(ami: Ami, tmp_pat
         taken = ami("dlms", "image", *meter, "fw.bin", *access, "--identifier", "3.1.4", "--activate")
         assert taken.code == 0, taken.err
         assert ami(*firmware).document["values"][0]["text"] == "3.1.4"
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(not PEERS.exists(), reason="no environment of peers (.venv-peers)")
+def test_gurux_reads_a_model_that_the_command_serves(ami: Ami, tmp_path: Path) -> None:
+    with serving("--model", "idis-like-1p", cwd=tmp_path) as document:
+        plan = {
+            "host": "127.0.0.1", "port": document["ports"][0], "framing": "wrapper", "client": 1,
+            "server": 16, "mechanism": 1, "protection": 0, "pdu": 65535, "password": b"00000000".hex(),
+            "title": b"OAMHES01".hex(), "encryption_key": "00" * 16, "authentication_key": "11" * 16,
+            "counter": 1000, "information": 128, "window": 1,
+            "steps": ["link", "associate", "view", "everything", "release"],
+        }  # fmt: skip
+        done = subprocess.run(
+            [str(PEERS), str(GURUX)], input=orjson.dumps(plan), capture_output=True, timeout=60, check=True
+        )
+        steps = orjson.loads(done.stdout.splitlines()[-1])["steps"]
+        read = ("dlms", "read", f"127.0.0.1:{document['ports'][0]}", "0-0:44.0.0", "--server", 16)
+        ours = ami(*read, "--password", "00000000", "--json").document["values"][0]
+    assert not any(isinstance(result, dict) and "error" in result for result in steps.values()), steps
+    seen = {item.logical_name.dotted for item in companion_model("idis-like-1p") if item.class_id != 64}
+    values = steps["everything"]
+    assert seen <= set(values)
+    assert values["0.0.96.1.0.255"]["2"] == b"H000001".hex()
+    assert values["0.0.44.0.0.255"]["2"] == ours["raw"]
 
 
 def test_a_wrong_model_and_a_firmware_nobody_takes_are_told_with_what_is_right(
