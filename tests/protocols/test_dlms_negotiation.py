@@ -24,7 +24,7 @@ from openami.protocols.dlms.apdus.initiate import (
     Conformance,
     InitiateRequest,
 )
-from openami.protocols.dlms.apdus.results import AssociationResult, ServiceError, StateError
+from openami.protocols.dlms.apdus.results import AssociationResult, Diagnostic, ServiceError, StateError
 from openami.protocols.dlms.apdus.set import (
     SetRequest,
     SetRequestList,
@@ -44,11 +44,12 @@ from openami.protocols.dlms.protection.general_ciphering import KeySource
 from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.datagram_session import DatagramSession
 from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
 from openami.protocols.dlms.server.logical_device import LogicalDevice
 from openami.protocols.dlms.server.session import ServerSession
-from openami.quantities.errors import ProtocolError
+from openami.quantities.errors import LocalProtocolError, ProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security import signature
 from openami.security.counters import MemoryCounters
@@ -69,7 +70,8 @@ class Meter:
         self.written: list[Data] = []
         note = DataObject(NOTE, lambda: Data(Tag.OCTET_STRING, text), self.written.append)
         self.security = DeviceSecurity(b"OAM00001", **security) if security else None
-        self.session = ServerSession({7: LogicalDevice([note], [policy], self.security)})
+        self.devices = {7: LogicalDevice([note], [policy], self.security)}
+        self.session = ServerSession(self.devices)
 
     def ask(self, apdu: bytes) -> list[bytes]:
         frames = WrapperDecoder().feed(self.session.receive(Frame(1, 7, apdu).to_bytes()))
@@ -78,6 +80,23 @@ class Meter:
     def associate(self, conformance: int, max_pdu: int, *, response_allowed: bool = True) -> list[bytes]:
         initiate = InitiateRequest(conformance, max_pdu, response_allowed=response_allowed)
         return self.ask(AssociationRequest(initiate.to_bytes(), mechanism=1, secret=PASSWORD).to_bytes())
+
+
+def split(octets: bytes) -> list[bytes]:
+    """The wrapper frames of a stream."""
+    return [frame.to_bytes() for frame in WrapperDecoder().feed(octets) if isinstance(frame, Frame)]
+
+
+def run(operation: Any, receive: Callable[[bytes], bytes]) -> Any:
+    """Run an operation to its end; an error of the protocol is a result too."""
+    try:
+        outgoing = next(operation)
+        while True:
+            outgoing = operation.send(receive(outgoing))
+    except StopIteration as done:
+        return done.value
+    except ProtocolError as error:
+        return error
 
 
 def low() -> AssociationPolicy:
@@ -178,6 +197,43 @@ def test_an_unconfirmed_request_that_was_not_agreed_on_is_not_answered() -> None
     assert not meter.written
 
 
+@pytest.mark.parametrize("max_pdu", [0, 65_535, 65_500])
+@pytest.mark.parametrize("blocks", [PROPOSED, PROPOSED_FOR_WINDOWS])
+def test_every_answer_over_udp_fits_its_datagram(max_pdu: int, blocks: Conformance) -> None:
+    meter = Meter(low(), b"x" * 200_000)
+    session = DatagramSession(meter.devices)
+    association = Association(7, 1, PASSWORD, max_pdu=max_pdu, conformance=blocks)
+    answered: list[bytes] = []
+
+    def receive(octets: bytes) -> bytes:
+        answers = [answer for frame in split(octets) for answer in session.receive(frame)]
+        answered.extend(answers)
+        return b"".join(answers)
+
+    run(association.associate(), receive)
+    assert run(association.get(VALUE), receive) == b"x" * 200_000
+    assert 60_000 < max(map(len, answered)) <= 65_507  # payload of a UDP datagram over IPv4
+
+
+def test_a_client_that_need_not_associate_cannot_be_told_to_protect_what_it_says() -> None:
+    with pytest.raises(LocalProtocolError):
+        AssociationPolicy(1, pre_established=True, signing=Signing.REQUIRED)
+    with pytest.raises(LocalProtocolError):
+        AssociationPolicy(1, pre_established=True, protection=Protection.AUTHENTICATED)
+
+
+@pytest.mark.parametrize("mechanism", [1, 3, 4, 6])
+def test_an_empty_secret_proves_nothing(mechanism: int) -> None:
+    meter = Meter(AssociationPolicy(1, Mechanism(mechanism)), keys=MeterKeys.random())
+    initiate = InitiateRequest(SUPPORTED, 0).to_bytes()
+    secret = b"" if mechanism == 1 else bytes(16)
+    request = AssociationRequest(initiate, 1, mechanism, secret, b"HES00001")
+    response = decode_apdu(meter.ask(request.to_bytes())[0])
+    assert isinstance(response, AssociationResponse)
+    assert response.result is AssociationResult.REJECTED_PERMANENT
+    assert response.diagnostic == Diagnostic.AUTHENTICATION_FAILURE
+
+
 # --- no answer is longer than the client takes ----------------------------------------------------------
 
 
@@ -193,18 +249,6 @@ class Recording:
         incoming = self.channel.incoming(data)
         self.apdus += incoming.apdus
         return incoming
-
-
-def run(operation: Any, receive: Callable[[bytes], bytes]) -> Any:
-    """Run an operation to its end; an error of the protocol is a result too."""
-    try:
-        outgoing = next(operation)
-        while True:
-            outgoing = operation.send(receive(outgoing))
-    except StopIteration as done:
-        return done.value
-    except ProtocolError as error:
-        return error
 
 
 MANNERS: list[tuple[int, int, dict[str, Any]]] = [

@@ -87,6 +87,8 @@ class HashProver:
     def __init__(self, mechanism: Mechanism, secret: Secret) -> None:
         if mechanism not in (Mechanism.HIGH_MD5, Mechanism.HIGH_SHA1, Mechanism.HIGH_SHA256):
             raise LocalProtocolError(f"mechanism {mechanism} is no hash", expected="3, 4 or 6")
+        if not len(secret):
+            raise LocalProtocolError("an empty secret proves nothing")
         self._mechanism = mechanism
         self._secret = secret
 

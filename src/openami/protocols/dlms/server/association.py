@@ -135,15 +135,20 @@ class ServerAssociation:
         The logical device; None where nothing answers at the wPort.
     client, server:
         wPorts.
+    max_send:
+        Largest APDU that the transport carries.
     """
 
     __slots__ = (
-        "_challenged", "_cipher", "_client", "_context", "_device", "_layers", "_policy", "_server",
-        "_services", "_transfer", "_unconfirmed",
+        "_challenged", "_cipher", "_client", "_context", "_device", "_layers", "_max_send", "_policy",
+        "_server", "_services", "_transfer", "_unconfirmed",
     )  # fmt: skip
 
-    def __init__(self, device: LogicalDevice | None, client: int, server: int) -> None:
+    def __init__(
+        self, device: LogicalDevice | None, client: int, server: int, max_send: int = MAX_PDU
+    ) -> None:
         self._device = device
+        self._max_send = max_send
         self._client = client
         self._server = server
         self._services: ServerServices | None = None
@@ -329,8 +334,9 @@ class ServerAssociation:
         policy = None if self._device is None else self._device.policy(self._client)
         if self._device is None or policy is None or not policy.pre_established:
             return None
-        context = AssociationContext(self._client, self._server, int(SUPPORTED), policy.max_pdu, MAX_PDU)
-        self._services = ServerServices(self._device, policy, context, MAX_PDU, MAX_PDU)
+        largest = self._max_send
+        context = AssociationContext(self._client, self._server, int(SUPPORTED), policy.max_pdu, largest)
+        self._services = ServerServices(self._device, policy, context, largest, largest)
         self._policy, self._context = policy, context
         return self._services
 
@@ -428,7 +434,7 @@ class ServerAssociation:
         if not agreed:
             nothing = _initiate_error(INCOMPATIBLE_CONFORMANCE)
             return _rejected(Diagnostic.NO_REASON_GIVEN, nothing).to_bytes()
-        max_send = proposed.max_pdu or MAX_PDU
+        max_send = min(proposed.max_pdu or MAX_PDU, self._max_send)
         context = AssociationContext(
             self._client, self._server, agreed, policy.max_pdu, max_send, request.user
         )

@@ -100,7 +100,7 @@ class AssociationPolicy:
     Raises
     ------
     LocalProtocolError
-        A size or window that the protocol does not have.
+        A size or window that the protocol does not have, or protection of a client that need not associate.
     """
 
     client: int
@@ -127,7 +127,8 @@ class AssociationPolicy:
                 f"Association LN version {self.association_version}",
                 expected=f"0 .. {HIGHEST_ASSOCIATION_VERSION}",
             )
-        if self.pre_established and (self.protection or self.mechanism is not Mechanism.NONE):
+        proves = self.mechanism is not Mechanism.NONE or self.accepted.anything
+        if self.pre_established and proves:
             raise LocalProtocolError(f"client {self.client} is pre-established and has to prove itself")
         if not MIN_PDU <= self.max_pdu <= MAX_PDU or not 1 <= self.window <= MAX_WINDOW:
             raise LocalProtocolError(
@@ -175,8 +176,8 @@ class AssociationPolicy:
         return index in self.rights.get(logical_name, _NO_RIGHTS).methods
 
     def proves(self, secret: bytes) -> bool:
-        """True where ``secret`` is the password."""
-        return hmac.compare_digest(secret, self.secret)
+        """True where ``secret`` is the password; an empty one proves nothing."""
+        return bool(self.secret) and hmac.compare_digest(secret, self.secret)
 
 
 def public(objects: Iterable[ObisCode], client: int = PUBLIC_CLIENT) -> AssociationPolicy:

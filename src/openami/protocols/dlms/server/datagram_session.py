@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from openami.protocols.dlms.encoding.limits import MAX_PDU
 from openami.protocols.dlms.framing.udp_wrapper import frames_of
@@ -10,6 +11,9 @@ from openami.protocols.dlms.framing.wrapper import Frame
 from openami.protocols.dlms.server.logical_device import LogicalDevice
 from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import RemoteProtocolError
+
+MAX_SEND: Final = 65_507 - 8
+"""Largest APDU in one datagram over IPv4, behind the wrapper's header."""
 
 
 class DatagramSession:
@@ -26,7 +30,7 @@ class DatagramSession:
     __slots__ = ("_session", "bad_frames")
 
     def __init__(self, devices: Mapping[int, LogicalDevice], max_receive: int = MAX_PDU) -> None:
-        self._session = ServerSession(devices, max_receive)
+        self._session = ServerSession(devices, max_receive, MAX_SEND)
         self.bad_frames = 0
 
     @property

@@ -33,6 +33,8 @@ class ServerSession:
         Logical devices by wPort. It is asked when a frame comes, so it may build them lazily.
     max_receive:
         Largest APDU taken; a longer one breaks the connection.
+    max_send:
+        Largest APDU that the transport carries, whatever a client says that it takes.
 
     Examples
     --------
@@ -43,10 +45,13 @@ class ServerSession:
     True
     """
 
-    __slots__ = ("_associations", "_decoder", "_devices", "error", "kept_octets")
+    __slots__ = ("_associations", "_decoder", "_devices", "_max_send", "error", "kept_octets")
 
-    def __init__(self, devices: Mapping[int, LogicalDevice], max_receive: int = MAX_PDU) -> None:
+    def __init__(
+        self, devices: Mapping[int, LogicalDevice], max_receive: int = MAX_PDU, max_send: int = MAX_PDU
+    ) -> None:
         self._devices = devices
+        self._max_send = max_send
         self._decoder = WrapperDecoder(max_receive)
         self._associations: dict[tuple[int, int], ServerAssociation] = {}
         self.kept_octets = 0
@@ -73,7 +78,7 @@ class ServerSession:
         association = self._associations.get(key)
         if association is None:
             association = ServerAssociation(
-                self._devices.get(frame.destination), frame.source, frame.destination
+                self._devices.get(frame.destination), frame.source, frame.destination, self._max_send
             )
         before = association.kept_octets
         apdus = association.answer(frame.apdu)
