@@ -16,6 +16,7 @@ import pytest
 from openami.headend.dlms_meter import Meter
 from openami.headend.push_listener import Push, PushFault, PushListener
 from openami.meter.companion.objects import companion_device
+from openami.meter.control_channel import ControlChannel
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
 from openami.meter.load_curve import CurveKind, CurveSpec
@@ -333,6 +334,38 @@ async def test_what_waits_is_bounded_in_number_and_in_octets() -> None:
         assert world.sender.sendings.given_up == 30 - world.sender.waiting
         assert world.log().count(EventCode.PUSH_FAILED) == 1  # one a minute
         await world.sender.close()
+
+
+async def test_a_client_that_never_stops_changing_a_meter_does_not_fill_the_queue() -> None:
+    world = Street(meters=3)
+    world.sender.start()
+    for index in range(3):
+        device = companion_device(world.fleet, f"M{index:04d}")
+        setup = device.find(ObisCode.parse(SETUP))
+        assert setup is not None
+        for port in range(1, 400):
+            setup.write(3, destination(port))
+            world.sender._look_at.pop(f"M{index:04d}", None)  # as after a look
+            world.sender._look(f"M{index:04d}", 10**15 + port)
+    assert len(world.sender._looks) < 100
+    await world.sender.close()
+
+
+async def test_time_that_is_moved_over_the_control_channel_pushes_what_was_due() -> None:
+    async with street() as world:
+        port = await world.listener.start_tcp("127.0.0.1")
+        async with world.management() as meter:
+            await meter.set(SETUP, destination(port), 3)
+            at = structure(octets(bytes((6, 0, 0, 0))), octets(b"\xff" * 5))
+            await meter.set(SCHEDULE, array([at]), 4)
+        await world.until(lambda: world.fleet.companion_state("M0000").reached is not None)
+        channel = ControlChannel(FleetServer(world.fleet), world.clock)
+        there = world.clock.now() + timedelta(days=3)
+        command = json.dumps({"advance_to": there.isoformat()}).encode()
+        assert (await channel.run(command))["ok"]
+        await world.until(lambda: len(world.heard) == 3)
+        stamps = [CosemDateTime.from_bytes(push.notification.date_time or b"") for push in world.heard]
+        assert [(at.instant().day, at.instant().hour) for at in stamps] == [(11, 5), (12, 5), (13, 5)]
 
 
 async def test_a_listener_that_never_closes_is_not_called_again() -> None:

@@ -44,6 +44,8 @@ _AHEAD: Final = timedelta(days=1)
 _LONGEST_SLEEP_S: Final = 3600.0
 _REFUSAL_S: Final = 0.2
 _LINGER_S: Final = 2.0
+_OUTDATED: Final = 64
+"""Looks in the queue that an earlier one took the place of, before they are thrown out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class Pushing:
         Destinations called at once.
     call_s:
         Longest time of one call.
-    looks:
-        Meters looked at, and pushes begun, before others have their turn.
+    turn_s:
+        How long meters are looked at, and pushes begun, before others have their turn.
     settle_s:
         How long after a change a meter is looked at, so that several changes are one.
     """
@@ -70,7 +72,7 @@ class Pushing:
     waiting_octets: int = 16 << 20
     calls: int = 64
     call_s: float = 10.0
-    looks: int = 8
+    turn_s: float = 0.02
     settle_s: float = 0.05
 
 
@@ -182,6 +184,9 @@ class PushSender:
         if at_ms < self._look_at.get(meter_id, at_ms + 1):
             self._look_at[meter_id] = at_ms
             heapq.heappush(self._looks, (at_ms, next(self._order), meter_id))
+            if len(self._looks) > 2 * len(self._look_at) + _OUTDATED:
+                self._looks = [(due, next(self._order), meter) for meter, due in self._look_at.items()]
+                heapq.heapify(self._looks)
 
     def _see(self, meter_id: str) -> None:
         """Let a meter do what is due, take what it wants to push, and find out when to look again."""
@@ -307,7 +312,9 @@ class PushSender:
     def _turn(self) -> None:
         """Do some of what is due, and sleep until more is."""
         self._timer = None
-        for _ in range(self.limits.looks):
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.limits.turn_s
+        while loop.time() < until:
             now_ms = self._now_ms()
             if self._attempts and self._attempts[0][0] <= now_ms and len(self._calls) < self.limits.calls:
                 self._begin(heapq.heappop(self._attempts)[2])
