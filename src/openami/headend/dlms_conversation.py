@@ -177,7 +177,8 @@ class Conversation:
 
     def _send(self, octets: bytes) -> None:
         secret = self._secret
-        masked = octets.replace(secret, b"*" * len(secret)) if secret else None
+        # What holds no secret is no secret: the link remembers every one that it is given.
+        masked = octets.replace(secret, b"*" * len(secret)) if secret and secret in octets else None
         self._link.send(octets, recorded=masked)
         self._deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_s
 
