@@ -69,6 +69,7 @@ class Authority:
         first: datetime = FIRST,
         last: datetime = LAST,
         extra: x509.ExtensionType | None = None,
+        critical: bool = True,
     ) -> bytes:
         """A certificate in DER for a system title, or a name."""
         text = subject.hex().upper() if isinstance(subject, bytes) else subject
@@ -85,7 +86,7 @@ class Authority:
                     digital_signature=kind is CertificateKind.SIGNATURE,
                     key_agreement=kind is CertificateKind.AGREEMENT,
                 ),
-                critical=True,
+                critical,
             )
         )
         if extra is not None:

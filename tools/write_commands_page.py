@@ -73,7 +73,7 @@ PRINTS = {
     "ami dlms push-listen": "each notification as it comes; with `--json` one line each",
     "ami dlms decode": "the dump layer by layer",
     "ami dlms serve": "where the meters listen, as soon as they do, and which client needs what",
-    "ami dlms keys show": "each meter's keys by fingerprint, those on their way, and our counter; never a key",
+    "ami dlms keys show": "the keys of each meter by fingerprint, those on their way, and our counter",
     "ami dlms keys import": "the fingerprints of what was recorded",
     "ami dlms keys rotate": "each meter with what was seen of its keys, or why it has not new ones",
     "ami dlms keys check": "for each meter which keys it was seen to have",

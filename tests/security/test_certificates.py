@@ -67,6 +67,10 @@ def test_octets_that_are_no_certificate_of_the_suites_are_refused(root: Authorit
     for bad in (good + b"\0", bytes(MAX_CERTIFICATE_OCTETS + 1), b"\x30\x80" * 200):
         with pytest.raises(SecurityError):
             Certificate.from_der(bad)
+    version = good.index(bytes.fromhex("a003020102")) + 4
+    for number in (3, 16, 127, 255):  # X.509 has the versions 0, 1 and 2
+        with pytest.raises(SecurityError):
+            Certificate.from_der(good[:version] + bytes((number,)) + good[version + 1 :])
     builder = (
         x509.CertificateBuilder().subject_name(name("A")).issuer_name(root.name)
         .serial_number(7).not_valid_before(FIRST).not_valid_after(LAST)

@@ -146,6 +146,7 @@ class SecuritySetup(StoredObject):
             case 5:
                 return Data(Tag.OCTET_STRING, self._security.title)
             case 6:
+                self.row(6)  # version 0 has none
                 store = self._security.certificates
                 return array(_described(store, item) for item in store.certificates)
         return super().current(index)
