@@ -60,15 +60,17 @@ class WrapperDecoder:
         """Frames completed by ``data``; a bad header gives one `RemoteProtocolError`, the last event ever."""
         if self.broken:
             return []
-        buffer = self._buffer
-        buffer += data
+        buffer: bytes | bytearray = data
+        if self._buffer:  # whole frames, as nearly always, are cut from what came without being copied first
+            self._buffer += data
+            buffer = self._buffer
         events: list[Frame | RemoteProtocolError] = []
         position = 0
         while len(buffer) - position >= 8:
             version, source, destination, length = _HEADER.unpack_from(buffer, position)
             if version != VERSION or length > self._max_apdu:
                 self.broken = True
-                buffer.clear()
+                self._buffer.clear()
                 what = f"wrapper version {version}, length {length}"
                 expected = f"version {VERSION}, length up to {self._max_apdu}"
                 events.append(RemoteProtocolError(what, expected=expected))
@@ -78,7 +80,10 @@ class WrapperDecoder:
                 break
             events.append(Frame(source, destination, bytes(buffer[position + 8 : end])))
             position = end
-        del buffer[:position]
+        if buffer is self._buffer:
+            del self._buffer[:position]
+        else:
+            self._buffer += buffer[position:]
         return events
 
     def end(self) -> RemoteProtocolError | None:

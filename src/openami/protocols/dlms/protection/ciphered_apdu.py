@@ -98,7 +98,9 @@ class CipheredApdu:
             raise RemoteProtocolError(f"tag {tag:#04x}", where="byte 0", expected="a ciphered APDU")
         form, service = _FORM_OF_TAG[tag]
         title = reader.octets() if service is None else None
-        inner = Reader(reader.octets())
-        reader.end()
-        header = SecurityHeader.read(inner)
-        return cls(form, service, title, header, inner.take(inner.remaining))
+        size = reader.length()
+        if size != reader.remaining:  # too little or too much: the reader says which
+            reader.take(size)
+            reader.end()
+        header = SecurityHeader.read(reader)
+        return cls(form, service, title, header, reader.rest())
