@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dlms_fuzz_lines import LINES
 from dlms_mutation import (
     ANSWERS,
     DEVICE,
@@ -493,11 +494,11 @@ def _pushes() -> list[bytes]:
 
 
 TARGETS: dict[str, tuple[int, Callable[[], Sequence[bytes]], Callable[[], Target]]] = {
-    "apdu": (14, lambda: SEEDS, lambda: decode_whole),
-    "acse": (8, lambda: [*SEEDS[:4], SEEDS[0][-16:], SEEDS[1][-14:]], _associations),
-    "axdr": (13, lambda: VALUES, _values),
+    "apdu": (11, lambda: SEEDS, lambda: decode_whole),
+    "acse": (7, lambda: [*SEEDS[:4], SEEDS[0][-16:], SEEDS[1][-14:]], _associations),
+    "axdr": (11, lambda: VALUES, _values),
     "date-time": (3, lambda: STAMPS, _date_times),
-    "hdlc": (8, lambda: _frames(SEEDS), lambda: _streams(HdlcDecoder)),
+    "hdlc": (7, lambda: _frames(SEEDS), lambda: _streams(HdlcDecoder)),
     "wrapper": (4, lambda: _wrapped(SEEDS), lambda: _streams(WrapperDecoder)),
     "m-bus": (4, _telegrams, lambda: _streams(MBusDecoder)),
     "push": (6, _pushes, lambda: _streams(PushReader)),
@@ -516,6 +517,7 @@ TARGETS: dict[str, tuple[int, Callable[[], Sequence[bytes]], Callable[[], Target
     "server-tampered": (1, lambda: REQUESTS, lambda: _secured(_seal_then_flip)),
     "client": (2, lambda: ANSWERS, lambda: _answers(_framed_wrapper, lambda: None)),
     "client-hdlc": (2, lambda: ANSWERS, lambda: _answers(_framed_hdlc, _LinkedChannel)),
+    **LINES,
 }
 """By name: share in hundredths, seeds, and the maker of the target."""
 

@@ -217,6 +217,19 @@ async def test_general_ciphering_names_its_sender_and_its_key(source: KeySource)
         await heard.wait(0, 1)
 
 
+async def test_a_push_under_the_broadcast_key_names_nobody() -> None:
+    """Every meter of the group holds that key, and could push in the name of every other."""
+    keys = MeterKeys(KEYS.global_unicast, KEYS.authentication, KEYS.master, Secret(bytes(range(48, 64))))
+    store = MemoryCounters({"s": 5})
+    cipher = Cipher(keys, TITLE, b"HES00001", SendCounter(store, "s"), ReceiveCounters(store))
+    sealed = GeneralCipher(cipher).seal(APDU, AUTHENTICATED_ENCRYPTION, KeySource.BROADCAST, bytes(8))
+    async with listening(keys=lambda _: keys, title=b"HES00001") as (_, heard, port):
+        await send(port, Frame(1, 16, sealed).to_bytes())
+        await heard.wait(0, 1)
+        assert heard.pushes == []
+        assert isinstance(heard.faults[0].error, ProtectionError)
+
+
 async def test_each_of_the_tag_bits_counts() -> None:
     async with listening(keys=keys_of, limits=PushLimits(faults=1000)) as (_, heard, port):
         sealed = sender()()

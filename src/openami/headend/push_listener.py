@@ -45,7 +45,8 @@ _NO_TITLE: Final = bytes(SYSTEM_TITLE_OCTETS)
 _CIPHERS: Final = 100_000
 """Meters whose counters without a tag are remembered."""
 
-_KEYS_OF_A_PUSH: Final = frozenset((KeySource.UNICAST, KeySource.BROADCAST, KeySource.WRAPPED))
+_KEYS_OF_A_PUSH: Final = frozenset((KeySource.UNICAST, KeySource.WRAPPED))
+"""Not the broadcast key: whoever has one meter of its group open could push in the name of every other."""
 _MAX_HELD: Final = 4 * MAX_PDU
 _FRAME_COST: Final = 64
 """Octets of the frames that are kept with the blocks of one sender, and what each costs besides."""

@@ -39,7 +39,8 @@ _UNDERSTOOD: Final = frozenset(
     )
 )  # fmt: skip
 _UNREADABLE: Final = (
-    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
 )  # fmt: skip
 """What the library raises at octets that are no certificate, or one that it does not know."""
 
