@@ -29,6 +29,7 @@ from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, household_fl
 from openami.meter.public_key_spec import PublicKeySpec
 from openami.meter.push_sender import AS_ASKED
 from openami.meter.serve import Link, Serving, run
+from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.ciphering import Cipher
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION
@@ -96,7 +97,9 @@ def serve(
     transport: Annotated[str, typer.Option(help="tcp (wrapper), udp (wrapper), or hdlc over TCP.")] = "tcp",
     site: Annotated[
         Path | None,
-        typer.Option("--write-site", help="Write a site file for `ami import`, secrets included."),
+        typer.Option(
+            "--write-site", help="Write a site file for `ami import`, secrets included; not with --model."
+        ),
     ] = None,
     image: Annotated[
         Path | None,
@@ -130,6 +133,12 @@ def serve(
         raise FormatError(
             "these meters take no firmware", where="--write-image", expected="--model NAME, too"
         )
+    if site is not None and chosen is not None:
+        raise FormatError(
+            f"`ami collect` does not read the load profile of {chosen.name}",
+            where="--write-site",
+            expected="--keyring FOLDER for its keys, or meters without --model",
+        )
     spec = _fleet(meters, days, zone, seed, password, chosen)
     given = keys_of(guek, gak, suite_number, kek)
     counters_from = 0
@@ -151,7 +160,8 @@ def serve(
         trust,
     )
     if public is not None:
-        spec = _with_public_keys(spec, public)
+        client = MANAGEMENT_CLIENT if chosen is None else chosen.management
+        spec = _with_public_keys(spec, replace(public, client=client))
     if image is not None and chosen is not None:
         with whole_file(image) as file:
             file.write_bytes(_firmware(seed, chosen))

@@ -46,6 +46,8 @@ class PublicKeySpec:
         The client's public keys (both coordinates), until it has certificates.
     anchors:
         Certificates that the meter trusts, in DER.
+    client:
+        wPort of the management client.
     """
 
     mechanism: int = 5
@@ -55,6 +57,7 @@ class PublicKeySpec:
     agreement: str | None = field(default=None, repr=False)
     client_agreement: str | None = None
     anchors: tuple[str, ...] = ()
+    client: int = MANAGEMENT_CLIENT
 
     def __post_init__(self) -> None:
         if self.mechanism not in _MECHANISMS:
@@ -88,11 +91,11 @@ class PublicKeySpec:
         security.signing_key = _private(self.signing, suite)
         security.agreement_key = _private(self.agreement, suite)
         if self.client_signing is not None:
-            security.client_keys = {MANAGEMENT_CLIENT: _public(self.client_signing, suite)}
+            security.client_keys = {self.client: _public(self.client_signing, suite)}
         if self.client_agreement is not None:
-            security.client_agreement_keys = {MANAGEMENT_CLIENT: _public(self.client_agreement, suite)}
+            security.client_agreement_keys = {self.client: _public(self.client_agreement, suite)}
         if self.client_title:
-            security.client_titles = {MANAGEMENT_CLIENT: bytes.fromhex(self.client_title)}
+            security.client_titles = {self.client: bytes.fromhex(self.client_title)}
 
 
 @lru_cache(maxsize=256)

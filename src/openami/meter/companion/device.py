@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, cast
 
 from openami.meter.public_key_spec import PublicKeySpec
-from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, Mechanism
+from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.interface_classes.association_ln import association_object
 from openami.protocols.dlms.interface_classes.interface_object import Access, InterfaceObject
 from openami.protocols.dlms.interface_classes.parameter_monitor import ParameterMonitor
@@ -162,7 +162,7 @@ def _policies(
         made = state.policies.get(client.port)
         if made is None:
             made = client_policy(model, client, security is not None, setup is not None, password)
-        if made.protection and client.port == MANAGEMENT_CLIENT and public_keys is not None:
+        if made.protection and public_keys is not None and client.port == public_keys.client:
             made = public_keys.policy(made)
         if made.protection:
             # Also of a policy that was changed since: the security setup counts for all.

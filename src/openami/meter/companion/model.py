@@ -102,6 +102,11 @@ class CompanionModel:
     def __iter__(self) -> Iterator[ModelObject]:
         return iter(self.objects)
 
+    @property
+    def management(self) -> int:
+        """wPort of the client that may do everything."""
+        return next((client.port for client in self.clients if client.view == "everything"), 1)
+
     def of_class(self, class_id: int) -> tuple[ModelObject, ...]:
         """Objects of a class."""
         return tuple(item for item in self.objects if item.class_id == class_id)

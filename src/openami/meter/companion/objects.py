@@ -151,7 +151,8 @@ def _security_setup(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
     if maker.security is None:
         raise FormatError("a security setup without keys")
     kind = SecuritySetup if item.version else SecuritySetupVersion0
-    return kind(item.logical_name, maker.security, 1, b"", maker.kept(item), maker.preset(item))
+    client = maker.model.management
+    return kind(item.logical_name, maker.security, client, b"", maker.kept(item), maker.preset(item))
 
 
 def _protection(maker: ObjectMaker, item: ModelObject) -> InterfaceObject:
