@@ -428,3 +428,11 @@ def test_quirk_refuses_a_body_of_another_shape() -> None:
             quirk.notification(
                 bytes.fromhex("0f000000010002021601" + "0105" + "0202")[:cut].ljust(cut, b"\x7f")
             )
+
+
+def test_a_self_descriptive_access_response_is_explained_with_what_it_repeats() -> None:
+    octets = bytes.fromhex("da50000002000101010008 0000010000ff02 0100 010104".replace(" ", ""))
+    tree = decode_layers(octets)
+    assert not list(tree.faults())
+    assert [node.value for node in tree.find("attribute-descriptor")] == ["0-0:1.0.0 Clock, attribute 2 time"]
+    assert [node.value for node in tree.find("result")] == ["4 object-undefined"]

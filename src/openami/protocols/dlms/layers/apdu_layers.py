@@ -338,22 +338,24 @@ def _exception(cursor: Cursor, _: LongAnswers) -> None:
         cursor.number("invocation-counter", 4, lambda number: f"{number}: the lowest that would be believed")
 
 
-def _access_request(cursor: Cursor, _: LongAnswers) -> None:
-    def specification(inner: Cursor) -> None:
-        words = {1: "get", 2: "set", 3: "action", 4: "get with selection", 5: "set with selection"}
-        choice = inner.number("service", 1, lambda number: words.get(number, "unknown"))
-        if choice == 3:
-            _method(inner)
-        elif choice in words:
-            _attribute(inner)
-            if choice > 3:
-                _selector(inner)
-        else:
-            raise RemoteProtocolError(f"service {choice} of an ACCESS request", expected="1 .. 5")
+def _specification(cursor: Cursor) -> None:
+    """What one part of an ACCESS asks for."""
+    words = {1: "get", 2: "set", 3: "action", 4: "get with selection", 5: "set with selection"}
+    choice = cursor.number("service", 1, lambda number: words.get(number, "unknown"))
+    if choice == 3:
+        _method(cursor)
+    elif choice in words:
+        _attribute(cursor)
+        if choice > 3:
+            _selector(cursor)
+    else:
+        raise RemoteProtocolError(f"service {choice} of an ACCESS request", expected="1 .. 5")
 
+
+def _access_request(cursor: Cursor, _: LongAnswers) -> None:
     cursor.number("long-invoke-id-and-priority", 4, _long_invoke)
     cursor.octets("date-time", _stamp)
-    _list_of(cursor, "specifications", specification)
+    _list_of(cursor, "specifications", _specification)
     _list_of(cursor, "data", explain_data)
 
 
@@ -366,7 +368,7 @@ def _access_response(cursor: Cursor, _: LongAnswers) -> None:
     cursor.number("long-invoke-id-and-priority", 4, _long_invoke)
     cursor.octets("date-time", _stamp)
     if cursor.number("specifications", 1, lambda there: "repeated" if there else "not repeated"):
-        raise RemoteProtocolError("repeated specifications are not explained")
+        _list_of(cursor, "specifications", _specification)
     _list_of(cursor, "data", explain_data)
     _list_of(cursor, "results", result)
 
