@@ -214,6 +214,9 @@ def test_a_wrong_model_and_a_firmware_nobody_takes_are_told_with_what_is_right(
     assert ami("dlms", "models", "smr-9").code == 2
     image = ami("dlms", "serve", "--write-image", "firmware.bin")
     assert (image.code, "--model" in image.err) == (2, True)
+    site = ami("dlms", "serve", "--model", "idis-like-1p", "--write-site", "site.toml")
+    assert (site.code, "--keyring" in site.err) == (2, True)
+    assert not (tmp_path / "site.toml").exists()
     (tmp_path / "file").write_text("no folder")
     assert "no keyring" in ami("dlms", "serve", "--keyring", "file").err
 
