@@ -17,6 +17,7 @@ from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec, household_fleet
 from openami.meter.line_server import LineServer
 from openami.meter.load_curve import CurveKind, CurveSpec
+from openami.meter.public_key_spec import PublicKeySpec
 from openami.meter.tcp_server import FleetServer
 from openami.protocols.dlms.apdus.descriptors import Attribute
 from openami.protocols.dlms.apdus.get import GetRequest
@@ -135,6 +136,14 @@ async def _served_without_association(port: int, client: int, model: CompanionMo
         answer = await reader.readexactly(int.from_bytes(head[6:], "big"))
         assert answer == (bytes.fromhex("c401c1000906") + name.to_bytes() if shown else undefined)
     writer.close()
+
+
+def test_a_client_that_signs_is_listed_with_its_mechanism() -> None:
+    for model, client in ((None, 1), ("idis-like-1p", 1), ("is15959-like-1p", 48)):
+        keys = PublicKeySpec(7, signing="01" * 32, client_signing="04" * 65, client=client)
+        rows = clients_of(None if model is None else companion_model(model), True, keys)
+        assert {row["client"]: row["mechanism"] for row in rows}[client] == 7
+        assert [row["client"] for row in rows if row["mechanism"] == 7] == [client]
 
 
 async def test_five_ports_are_listened_on_or_none() -> None:

@@ -12,6 +12,7 @@ import typer
 from openami.cli.output import JsonOption, print_json, print_table
 from openami.meter.companion.device import client_policy
 from openami.meter.companion.model import CompanionModel, companion_model, companion_names
+from openami.meter.public_key_spec import PublicKeySpec
 from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLIC_CLIENT, Mechanism
 from openami.protocols.dlms.protection.security_control import Protection
 from openami.protocols.dlms.server.association_policy import (
@@ -85,24 +86,34 @@ def classes_of(model: CompanionModel) -> tuple[int, ...]:
     return tuple(sorted({item.class_id for item in model.objects} | {_ASSOCIATION}))
 
 
-def clients_of(model: CompanionModel | None, keyed: bool) -> list[dict[str, object]]:
+def clients_of(
+    model: CompanionModel | None, keyed: bool, public_keys: PublicKeySpec | None = None
+) -> list[dict[str, object]]:
     """Clients of meters of a model (None: of openami's own few objects), and what each needs to get in.
 
     Parameters
     ----------
     keyed:
         Whether the meters have keys.
+    public_keys:
+        Public key cryptography of the meters, which may give a client another mechanism.
     """
+
+    def served(policy: AssociationPolicy) -> AssociationPolicy:
+        if public_keys is None or not policy.protection or policy.client != public_keys.client:
+            return policy
+        return public_keys.policy(policy)
+
     if model is None:
         own = secured_management() if keyed else management(_SECRET)
         return [
             _client(public(()), "public", _SEES["identity"], PUBLIC_CLIENT),
-            _client(own, "management", _SEES["everything"], MANAGEMENT_CLIENT),
+            _client(served(own), "management", _SEES["everything"], MANAGEMENT_CLIENT),
         ]
     setup = bool(model.of_class(_SECURITY_SETUP))
     return [
         _client(
-            client_policy(model, client, keyed, keyed and setup, _SECRET),
+            served(client_policy(model, client, keyed, keyed and setup, _SECRET)),
             client.name,
             _SEES["identity" if client.pre_established and keyed else client.view],
             client.port,

@@ -171,7 +171,8 @@ def serve(
             from openami.cli.meter import site_text
 
             write_whole(site, site_text(spec, serving), 0o600)  # keys and passwords are in it
-        keyed = spec.meters[0].keys is not None
+        keys = spec.meters[0].keys
+        clients = clients_of(chosen, keys is not None, None if keys is None else keys.public_keys)
         document = {
             "host": serving.host,
             "ports": list(serving.ports),
@@ -182,7 +183,7 @@ def serve(
             "site": None if site is None else str(site),
             "image": None if image is None else str(image),
             "pushes": not no_push,
-            "clients": clients_of(chosen, keyed),
+            "clients": clients,
             "meters": [
                 {"id": meter.meter_id, "logical_device": meter.wport, "port": serving.ports[meter.port_index],
                  "system_title": meter.system_title.hex() if meter.keys else None}
@@ -192,7 +193,7 @@ def serve(
         if json:
             print_json(document)
         else:
-            _tell(spec, serving, link, clients_of(chosen, keyed), model)
+            _tell(spec, serving, link, clients, model)
 
     run(
         spec,
