@@ -2,9 +2,10 @@
 
     df  header  content (octet string)  signature (octet string: r, s of P-256 or P-384)
 
-The signature is made over the header and the content as they are encoded, lengths included: recalled, and
-held against nothing (gurux-dlms 1.0.203 has no general-signing). Rule of this file: nothing comes out that
-the holder of the key did not sign for us, and no transaction-id of theirs is believed twice.
+The signature is made over the header and the content as they are encoded, lengths included: recalled, and so
+in a public description of the Green Book (figure 85); Gurux' Java library leaves the length of the content
+out, and gurux-dlms 1.0.203 has no general-signing. Rule of this file: nothing comes out that the holder of
+the key did not sign for us, and no transaction-id of theirs is believed twice.
 """
 
 from __future__ import annotations
