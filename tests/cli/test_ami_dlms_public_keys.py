@@ -104,6 +104,7 @@ def test_a_meter_is_read_by_signatures_in_every_form(
     assert done.document["values"][0]["raw"] == b"H000001".hex()
 
 
+@pytest.mark.parametrize("world", [1], indirect=True)
 def test_what_is_wrong_with_a_key_is_said_and_nothing_else(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_what_is_wrong_with_a_key_is_said_and_nothing_else(
     assert alone["message"] == "a certificate that no trusted authority vouches for"
 
 
+@pytest.mark.parametrize("world", [1], indirect=True)
 def test_a_certificate_of_another_meter_or_another_time_is_refused(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,8 +242,8 @@ def rotate(
 def check(options: ReachOptions, json: JsonOption = False) -> None:
     """See which keys meters have, by associating under them, and take those into use.
 
-    For after an interrupted rotation; changes nothing in a meter. Exit code 1 when a meter let us in by no
-    key that the keyring knows, or has not the newest.
+    For after an interrupted rotation; gives a meter no key that it has not. Exit code 1 when it let us in
+    by no key that the keyring knows, or has not the newest.
 
     Example: ami dlms keys check --all --keyring ami-data
     """
