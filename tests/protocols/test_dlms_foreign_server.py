@@ -36,6 +36,9 @@ from openami.protocols.dlms.framing.wrapper import WrapperChannel
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.ciphering import Cipher
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.association_policy import AssociationPolicy
+from openami.protocols.dlms.server.logical_device import LogicalDevice
+from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import ProtectionError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
@@ -378,6 +381,20 @@ def test_a_meter_that_does_not_say_its_title_is_the_one_that_is_known() -> None:
     assert proof(None, unnamed) != proof(METER, unnamed)
     with pytest.raises(ProtectionError, match="calls itself"):
         proof(b"XXXXXXXX", named)
+
+
+def test_an_answer_to_a_password_names_no_mechanism() -> None:
+    """As the servers of Gurux and of the vectors answer; EPRI's client gives up where one is named."""
+    device = LogicalDevice([], [AssociationPolicy(32, Mechanism.LOW, b"12345678")])
+    aarq = (
+        "6036a1090607608574050801018a0207808b0760857405080201ac0a80083132333435363738be10040e01000000065f1f04"
+    )
+    asked_by = bytes.fromhex("0001002000110038" + aarq + "00000000190280"[2:])
+    answer = ServerSession({17: device}).receive(asked_by)
+    assert answer.hex() == (
+        "000100110020002b" + "6129a109060760857405080101a203020100a305a103020100"
+        "be10040e0800065f1f0400" + "000019" + "ffff0007"
+    )
 
 
 def test_mode_e_is_tried_where_a_meter_names_no_modes() -> None:

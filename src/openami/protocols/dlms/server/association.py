@@ -465,7 +465,7 @@ class ServerAssociation:
             Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,
             response,
             context=request.context,
-            mechanism=request.mechanism,
+            mechanism=request.mechanism if challenge is not None else Mechanism.NONE,
             challenge=challenge,
             responding_ap_title=security.title if cipher is not None and security is not None else None,
         ).to_bytes()
