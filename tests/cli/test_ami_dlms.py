@@ -322,13 +322,18 @@ def test_decode_of_nothing_and_of_rubbish(ami: Ami) -> None:
         ("12:00:01.250 TX: 7E A0 08 02", "7ea00802"),
         ("[2026-10-25T12:00:00Z] RX <- 00 01 00 10", "00010010"),
         ("meter 7 says: 7ea00802\n# 0102\n\n0304", "7ea008020304"),
+        ("7e,a0,8,20", "7ea00820"),
+        ("uint8_t frame[] = {\n  0x7E, 0xA0, 0x8, // dead beef\n  0x20 }; /* beef */", "7ea00820"),
+        ("C0 01 C1, C0 02", "c001c1c002"),
     ],
 )
 def test_hex_is_found_in_the_texts_that_people_have(text: str, octets: str) -> None:
     assert octets_of_text(text).hex() == octets
 
 
-@pytest.mark.parametrize("text", ["", "hello", "7", "# 7ea0"])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "7", "# 7ea0", "[126, 160, 8, 32]", "7EA008200327937385 7", "7 ea 08"]
+)
 def test_text_without_hex_is_an_error(text: str) -> None:
     with pytest.raises(FormatError):
         octets_of_text(text)

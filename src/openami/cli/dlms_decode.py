@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
-from rich.tree import Tree
 
 from openami.cli.dlms_access import (
     GakOption,
@@ -28,6 +29,9 @@ from openami.protocols.dlms.layers.layer_tree import Node
 from openami.protocols.dlms.layers.protection_layers import LayerKeys
 from openami.quantities.errors import FormatError, SecurityError
 from openami.security.secret import Secret
+
+_MOSTLY: Final = 0.75
+"""Part of a text in an old code page that is ASCII all the same."""
 
 
 def decode(
@@ -65,7 +69,11 @@ def decode(
     if json:
         print_json(tree.document())
     else:
-        stdout.print(_branch(tree))
+        for line in _lines(tree):
+            if stdout.is_terminal:
+                stdout.print(line)
+            else:
+                typer.echo(line.plain)
     if any(True for _ in tree.faults()):
         raise typer.Exit(1)
 
@@ -87,13 +95,27 @@ def _octets(hexadecimal: list[str] | None, file: Path | None) -> bytes:
 
 def _of_content(content: bytes, where: str) -> bytes:
     """Octets of a file: text with hex, or the octets themselves where it is no text."""
-    if content.isascii():
-        return octets_of_text(content.decode("ascii"), where)
+    text = _text_of(content)
+    return content if text is None else octets_of_text(text, where)
+
+
+def _text_of(content: bytes) -> str | None:
+    """A text in ASCII, UTF-8, UTF-16 with its mark, or an old code page; None where it is none."""
+    for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        if content.startswith(mark):
+            text = content.decode("utf-16", "replace")
+            return text if _readable(text) and "\ufffd" not in text else None
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content
-    return octets_of_text(text, where) if text.isprintable() or "\n" in text else content
+        text = content.decode("latin-1")
+        ascii_octets = sum(octet < 0x80 for octet in content)
+        return text if _readable(text) and ascii_octets >= len(content) * _MOSTLY else None
+    return text if _readable(text) else None
+
+
+def _readable(text: str) -> bool:
+    return all(letter.isprintable() or letter.isspace() for letter in text)
 
 
 def _keys(
@@ -138,15 +160,15 @@ def _key(text: str | None, where: str) -> Secret | None:
         raise SecurityError(error.message, where=where, expected=error.expected) from None
 
 
-def _branch(node: Node, tree: Tree | None = None) -> Tree:
+def _lines(node: Node, head: str = "", below: str = "") -> Iterator[Text]:
+    """The tree, a line each; drawn here because dumps may have a hundred thousand frames."""
     place = f"{node.begin}" if node.end <= node.begin + 1 else f"{node.begin}-{node.end - 1}"
     if node.fault:
-        label = Text.assemble((f"! {node.value}", "bold red"), (f"  [{place}]", "dim"))
+        yield Text.assemble(head, (f"! {node.value}", "bold red"), (f"  [{place}]", "dim"))
     else:
-        label = Text.assemble((node.name, "cyan"), "  ", node.value, (f"  [{place}]", "dim"))
-    branch = Tree(label) if tree is None else tree.add(label)
+        yield Text.assemble(head, (node.name, "cyan"), "  ", node.value, (f"  [{place}]", "dim"))
     if node.octets:
-        branch.add(Text(node.octets.hex(), style="dim"))
-    for child in node.children:
-        _branch(child, branch)
-    return branch
+        yield Text.assemble(below, "├── " if node.children else "└── ", (node.octets.hex(), "dim"))
+    for number, child in enumerate(node.children, 1):
+        last = number == len(node.children)
+        yield from _lines(child, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))

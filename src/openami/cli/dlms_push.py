@@ -26,7 +26,7 @@ from openami.protocols.dlms.client.vendor_quirks import quirks_named
 from openami.protocols.dlms.encoding.axdr import BitString, Plain
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.quantities.clock import SystemClock
-from openami.quantities.errors import FormatError
+from openami.quantities.errors import FormatError, ProtectionError
 from openami.security.counters import CounterStore
 from openami.security.meter_keys import MeterKeys
 
@@ -48,6 +48,7 @@ def push_listen(
 ) -> None:
     """Print each notification as one JSON line: meter, time, value, frames; what is wrong goes to stderr.
 
+    One whose keys are not known, or whose counter was used before, is printed undeciphered with the reason.
     Keys are those of all meters of a keyring, by system title, or one pair for every meter. With --json the
     first line says where it listens.
 
@@ -157,4 +158,14 @@ def _json(value: Plain) -> Any:
 
 
 def _complain(fault: PushFault) -> None:
+    """What is wrong goes to stderr; a message that came whole but is not believed is shown as it came."""
+    if isinstance(fault.error, ProtectionError) and fault.frames:
+        document = {
+            "received_at": fault.received_at,
+            "peer": f"{fault.peer[0]}:{fault.peer[1]}",
+            "kind": "undeciphered",
+            "reason": fault.error.message,
+            "frames": list(fault.frames),
+        }
+        typer.echo(orjson.dumps(document, default=plain).decode())
     stderr.print(f"{fault.peer[0]}:{fault.peer[1]}: {fault.error}", markup=False, soft_wrap=True)

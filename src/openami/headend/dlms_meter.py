@@ -68,6 +68,7 @@ T = TypeVar("T")
 __all__ = ["DEFAULT_PORT", "Meter", "Transport", "read_meters"]
 
 _DAY_S: Final = 86_400
+_HOUR_S: Final = 3_600
 _LIST_OVERHEAD, _LISTED_OCTETS = 64, 11
 _SORTED_NEWEST_FIRST: Final = 2
 
@@ -528,10 +529,21 @@ class Meter:
         now = await self.clock()
         if not isinstance(now, datetime):
             return None
-        local = now.astimezone(self._zone or UTC)
-        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-        since = (local - midnight).total_seconds()
-        return (midnight + timedelta(seconds=since // period_s * period_s)).astimezone(UTC)
+        return _last_capture(now, period_s, self._zone or await self._zone_of_clock())
+
+
+def _last_capture(now: datetime, period_s: int, zone: tzinfo) -> datetime:
+    """The end of the last full capture period; periods begin at civil midnight.
+
+    Counted on the clock of the zone, and taken off the instant: in an hour that occurs twice the wall clock
+    does not tell which one it is.
+    """
+    local = now.astimezone(zone)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    since = (local.replace(tzinfo=None) - midnight.replace(tzinfo=None)).total_seconds()
+    if period_s <= _HOUR_S:
+        return now - timedelta(seconds=since % period_s)
+    return (midnight + timedelta(seconds=since // period_s * period_s)).astimezone(UTC)
 
 
 def _code(name: str | ObisCode) -> ObisCode:

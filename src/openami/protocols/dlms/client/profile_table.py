@@ -124,7 +124,7 @@ def profile_table(
     count = len(columns[0].present) if columns else 0
     clock = description.clock
     if clock is None:
-        times = _counted_back(description, count, newest_at)
+        times = _counted_back(description, count, newest_at, zone)
     elif columns:
         times = _times(columns[clock], description, zone, quirks)
     else:
@@ -287,7 +287,7 @@ def _later(
 
 
 def _counted_back(
-    description: ProfileDescription, count: int, newest_at: datetime | None
+    description: ProfileDescription, count: int, newest_at: datetime | None, zone: tzinfo | None
 ) -> npt.NDArray[np.datetime64]:
     """Instants of the rows of a profile without a clock: one period apart, the newest one given."""
     if not count:
@@ -299,8 +299,7 @@ def _counted_back(
             expected="a clock column, or a capture period and the meter's clock",
         )
     newest = np.datetime64(newest_at.astimezone(UTC).replace(tzinfo=None), "us")
-    back = np.arange(count - 1, -1, -1) * np.timedelta64(description.period_s, "s")
-    oldest_first = newest - back
+    oldest_first = _later(np.full(count, newest), np.arange(1 - count, 1), description.period_s, zone)
     return oldest_first[::-1] if description.newest_first else oldest_first
 
 
