@@ -166,15 +166,20 @@ def _frame_of(apdu: bytes, information: int) -> HdlcFrame:
 
 def _frames(task: _Task) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
-    for frame, suffix, what in ((task.frame, "", "frame"), (task.long_frame, "_2030", "long frame")):
+    # The goal is that of the default frame: the check alone of the longest takes as long in the C of the
+    # standard library (`hdlc_frame`).
+    for frame, suffix, what, goal in (
+        (task.frame, "", "frame", GOAL_HDLC_FRAMES),
+        (task.long_frame, "_2030", "long frame", None),
+    ):
         octets = frame.to_bytes()
         decoder = HdlcDecoder()
         if decoder.feed(octets) != [frame]:
             raise ValueError("the frame of the bench does not come back")
         decoding, encoding = _seconds(partial(decoder.feed, octets)), _seconds(frame.to_bytes)
         figures |= {
-            f"hdlc_decode{suffix}": task.figure(decoding, what, 1, "frames/s", GOAL_HDLC_FRAMES),
-            f"hdlc_encode{suffix}": task.figure(encoding, f"{what} encode", 1, "frames/s", GOAL_HDLC_FRAMES),
+            f"hdlc_decode{suffix}": task.figure(decoding, what, 1, "frames/s", goal),
+            f"hdlc_encode{suffix}": task.figure(encoding, f"{what} encode", 1, "frames/s", goal),
         }
     return figures
 
