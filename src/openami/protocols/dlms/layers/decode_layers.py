@@ -23,16 +23,24 @@ from openami.protocols.dlms.encoding.limits import MAX_REASSEMBLED
 from openami.protocols.dlms.framing.hdlc_frame import (
     FLAG,
     FrameKind,
-    HdlcAddress,
-    HdlcDecoder,
-    HdlcFrame,
-    crc16_x25,
 )
 from openami.protocols.dlms.framing.llc import COMMAND, RESPONSE
 from openami.protocols.dlms.layers.acse_layers import explain_acse, explain_initiate
 from openami.protocols.dlms.layers.apdu_layers import SERVICE_TAGS, LongAnswers, explain_service
 from openami.protocols.dlms.layers.data_layers import explain_data, octets_text
-from openami.protocols.dlms.layers.layer_tree import Cursor, Node, in_hex, in_text, walked
+from openami.protocols.dlms.layers.framing_layers import (
+    address_text,
+    ci_text,
+    control_text,
+    explain_address,
+    explain_check,
+    explain_frame_reject,
+    explain_parameters,
+    explain_telegram,
+    has_hdlc,
+    kind_of,
+)
+from openami.protocols.dlms.layers.layer_tree import Cursor, Node, in_text, walked
 from openami.protocols.dlms.layers.protection_layers import PROTECTED_TAGS, LayerKeys, explain_protected
 from openami.quantities.errors import RemoteProtocolError
 from openami.security.secret import Secret
@@ -100,7 +108,7 @@ class _Dump:
         if not octets:
             cursor.fault("no octets")
             return "nothing"
-        if octets[0] == FLAG or (octets[0] not in _APDU_TAGS and _has_hdlc(octets)):
+        if octets[0] == FLAG or (octets[0] not in _APDU_TAGS and has_hdlc(octets)):
             self._hdlc(cursor)
             return "HDLC"
         if octets[0] == 0x68 and octets[3:4] == b"\x68":
@@ -110,7 +118,7 @@ class _Dump:
             self._wrapper(cursor)
             return "wrapper"
         if octets[:1] == b"/":
-            _telegram(cursor)
+            explain_telegram(cursor)
             return "IEC 62056-21 telegram"
         return self._bare(cursor)
 
@@ -162,20 +170,20 @@ class _Dump:
                 2,
                 lambda _: f"type 3, {length} octets{', more segments follow' if segmented else ''}",
             )
-            destination = _address(cursor, "destination", last)
-            source = _address(cursor, "source", last)
-            control = cursor.number("control", 1, _control_text)
-            kind = HdlcFrame(_NOBODY, _NOBODY, control).kind
-            label.value = f"{kind.value}, {_address_text(source)} to {_address_text(destination)}"
+            destination = explain_address(cursor, "destination", last)
+            source = explain_address(cursor, "source", last)
+            control = cursor.number("control", 1, control_text)
+            kind = kind_of(control)
+            label.value = f"{kind.value}, {address_text(source)} to {address_text(destination)}"
             information = last - cursor.position - 2
             if information > 2:
-                _check(cursor, "HCS", begin + 1)
+                explain_check(cursor, "HCS", begin + 1)
                 end = last - 2
                 self._information(cursor, kind, end, messages, destination + source, segmented)
                 cursor.position = end
             elif information:
                 raise RemoteProtocolError("no room for two checks")
-            _check(cursor, "FCS", begin + 1)
+            explain_check(cursor, "FCS", begin + 1)
         # The closing flag is the opening one of the next frame where another frame follows at once.
         follows = octets[last + 1 : last + 2]
         cursor.position = last if follows and follows[0] >> 4 == 0xA else last + 1
@@ -191,9 +199,9 @@ class _Dump:
     ) -> None:
         with cursor.group("information"), cursor.within(end - cursor.position):
             if kind in (FrameKind.SNRM, FrameKind.UA, FrameKind.DISC):
-                _hdlc_parameters(cursor)
+                explain_parameters(cursor)
             elif kind is FrameKind.FRMR:
-                _frame_reject(cursor)
+                explain_frame_reject(cursor)
             elif kind not in (FrameKind.I, FrameKind.UI):
                 cursor.field("octets", cursor.remaining)
             elif segmented or link in messages:
@@ -241,7 +249,7 @@ class _Dump:
             cursor.field("start", 4, lambda _: f"{head[1]} octets")
             cursor.number("control", 1, lambda number: f"{number:#04x}")
             cursor.number("address", 1, lambda number: "to everybody" if number == 0xFF else str(number))
-            ci = cursor.number("control information", 1, _ci_text)
+            ci = cursor.number("control information", 1, ci_text)
             if ci <= 0x1F and end - cursor.position >= 2:
                 cursor.number("source transport address", 1)
                 cursor.number("destination transport address", 1)
@@ -425,108 +433,8 @@ def _one_value(cursor: Cursor) -> None:
         raise RemoteProtocolError(f"{cursor.remaining} octets behind the value")
 
 
-# --- fields of the framings ---------------------------------------------------------------------------
-
-
-_NOBODY: Final = HdlcAddress(0)
-
-
-def _has_hdlc(octets: bytes) -> bool:
-    """True where there is a good frame somewhere."""
-    return any(isinstance(event, HdlcFrame) for event in HdlcDecoder().feed(octets))
-
-
-def _address(cursor: Cursor, name: str, last: int) -> bytes:
-    begin = cursor.position
-    width = next((count for count in (1, 2, 4) if cursor.data[begin + count - 1] & 1), 0)
-    if not width or begin + width + 3 > last or (width == 4 and cursor.data[begin + 2] & 1):
-        raise RemoteProtocolError(
-            f"the {name} address has no width that HDLC has", expected="1, 2 or 4 octets"
-        )
-    return cursor.field(name, width, _address_text)
-
-
-def _address_text(octets: bytes) -> str:
-    if len(octets) == 1:
-        return str(octets[0] >> 1)
-    if len(octets) == 2:
-        return f"{octets[0] >> 1}/{octets[1] >> 1}"
-    return f"{octets[0] >> 1 << 7 | octets[1] >> 1}/{octets[2] >> 1 << 7 | octets[3] >> 1}"
-
-
-def _control_text(control: int) -> str:
-    frame = HdlcFrame(_NOBODY, _NOBODY, control)
-    words = [f"{control:#04x}: {frame.kind.value}"]
-    if frame.kind is FrameKind.I:
-        words.append(f"N(S) {frame.send_sequence}")
-    if frame.kind in (FrameKind.I, FrameKind.RR, FrameKind.RNR):
-        words.append(f"N(R) {frame.receive_sequence}")
-    words += ["P/F"] * frame.poll_final
-    return ", ".join(words)
-
-
-def _check(cursor: Cursor, name: str, begin: int) -> None:
-    """A check of two octets over everything from ``begin`` on."""
-    right = crc16_x25(cursor.data[begin : cursor.position])
-    found = cursor.number(
-        name,
-        2,
-        lambda number: "right" if number.to_bytes(2, "big") == right.to_bytes(2, "little") else "wrong",
-    )
-    if found.to_bytes(2, "big") != right.to_bytes(2, "little"):
-        cursor.fault(
-            f"wrong {name} {found:04x}, should be {right.to_bytes(2, 'little').hex()}",
-            begin=cursor.position - 2,
-        )
-
-
-def _hdlc_parameters(cursor: Cursor) -> None:
-    names = {
-        5: "largest information field sent", 6: "largest information field received", 7: "window sent",
-        8: "window received",
-    }  # fmt: skip
-    cursor.field("format and group", 2)
-    with cursor.within(cursor.length("length")):
-        while cursor.remaining:
-            begin = cursor.position
-            name = names.get(cursor.skip(1)[0], "parameter")
-            value = int.from_bytes(cursor.skip(cursor.skip(1)[0]), "big")
-            cursor.note(name, str(value), begin=begin)
-
-
-def _frame_reject(cursor: Cursor) -> None:
-    cursor.number("rejected control", 1, _control_text)
-    cursor.field("state", 1)
-    reasons = ((1, "control field undefined"), (2, "information not permitted"), (4, "information too long"),
-               (8, "N(R) wrong"))  # fmt: skip
-    cursor.number(
-        "reason", 1, lambda number: ", ".join(word for bit, word in reasons if number & bit) or str(number)
-    )
-    if cursor.remaining:
-        cursor.field("octets", cursor.remaining)
-
-
-def _ci_text(ci: int) -> str:
-    if ci > 0x1F:
-        return f"{ci:#04x}"
-    return f"{ci:#04x}: segment {ci & 0x0F} of a DLMS message{', the last' if ci & 0x10 else ''}"
-
-
 def _block_control(control: int) -> str:
+    """The control octet of a general-block-transfer in words."""
     words = [f"{control:#04x}: window {control & 0x3F}"]
     words += ["last block"] * bool(control & 0x80) + ["streaming"] * bool(control & 0x40)
     return ", ".join(words)
-
-
-def _telegram(cursor: Cursor) -> None:
-    """Lines of a telegram: identification, data lines, end with its check."""
-    while cursor.remaining:
-        begin = cursor.position
-        end = cursor.data.find(b"\n", begin)
-        line = cursor.skip((len(cursor.data) if end < 0 else end + 1) - begin).strip(b"\r\n")
-        if not line:
-            continue
-        name = "identification" if begin == 0 else "end" if line[:1] == b"!" else "line"
-        cursor.note(name, line.decode("ascii", "replace"), begin=begin)
-        if not line.isascii():
-            cursor.fault("octets that are no ASCII: " + in_hex(line), begin=begin)

@@ -13,35 +13,24 @@ unprotected is served.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 from openami.protocols.dlms.apdus.acse import (
     AARE,
     AARQ,
-    CONTEXT_LN,
-    CONTEXT_LN_CIPHERED,
     RLRE,
     RLRQ,
     AssociationRequest,
-    AssociationResponse,
     ReleaseRequest,
     ReleaseResponse,
 )
 from openami.protocols.dlms.apdus.action import ActionRequest, ActionResponse
 from openami.protocols.dlms.apdus.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
-from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.apdus.block_transfer import ABORT, BlockTransfer
 from openami.protocols.dlms.apdus.general_block import GENERAL_BLOCK_TRANSFER, read_block
 from openami.protocols.dlms.apdus.get import GetRequest, GetRequestList, GetRequestNext
 from openami.protocols.dlms.apdus.initiate import (
-    DLMS_VERSION,
-    INCOMPATIBLE_CONFORMANCE,
-    INITIATE_CATEGORY,
-    PDU_TOO_SHORT,
     SUPPORTED,
-    VERSION_TOO_LOW,
-    ConfirmedServiceError,
     Conformance,
     InitiateRequest,
     InitiateResponse,
@@ -50,8 +39,6 @@ from openami.protocols.dlms.apdus.initiate import (
 from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
 from openami.protocols.dlms.apdus.results import (
     AccessResult,
-    AssociationResult,
-    Diagnostic,
     ServiceError,
     StateError,
 )
@@ -59,32 +46,29 @@ from openami.protocols.dlms.encoding.axdr import Data, Tag, encode
 from openami.protocols.dlms.encoding.limits import (
     DEFAULT_WINDOW,
     MAX_PDU,
-    MAX_REASSEMBLED,
     MAX_REQUEST,
-    MIN_PDU,
 )
 from openami.protocols.dlms.encoding.octets import Reader
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
 from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, Form
-from openami.protocols.dlms.protection.ciphering import MAX_OVERHEAD, Cipher, CounterUsedError
+from openami.protocols.dlms.protection.ciphering import Cipher, CounterUsedError
 from openami.protocols.dlms.protection.general_ciphering import GENERAL_CIPHERING
 from openami.protocols.dlms.protection.general_signing import GENERAL_SIGNING
-from openami.protocols.dlms.protection.high_level_security import (
-    MAX_CHALLENGE,
-    MIN_CHALLENGE,
-    Exchange,
-    Prover,
-    new_challenge,
-)
 from openami.protocols.dlms.protection.message_protection import (
     PROTECTED_TAGS,
     Manner,
     MessageProtection,
     Signing,
 )
-from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
+from openami.protocols.dlms.server.associating import (
+    Challenged,
+    Opened,
+    counter_error,
+    observe,
+    open_association,
+)
 from openami.protocols.dlms.server.association_policy import AssociationPolicy
-from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
+from openami.protocols.dlms.server.device_security import Attack
 from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
 from openami.protocols.dlms.server.notifications import protected
 from openami.protocols.dlms.server.services import (
@@ -96,13 +80,10 @@ from openami.protocols.dlms.server.services import (
 )
 from openami.quantities.errors import (
     LocalProtocolError,
-    OpenAmiError,
     ProtectionError,
     RemoteProtocolError,
     SecurityError,
 )
-from openami.security.meter_keys import SYSTEM_TITLE_OCTETS
-from openami.security.secret import Secret
 
 NOT_ASSOCIATED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
 NOT_DECIPHERED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
@@ -111,17 +92,6 @@ _ACSE = frozenset((AARQ, AARE, RLRQ, RLRE))
 _BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
 _ASSOCIATION_CLASS = 15
 _REPLY_TO_CHALLENGE = 1
-_PROOF_ANSWERS: Final = {Mechanism.HIGH_SHA256: 8 + 32, Mechanism.HIGH_ECDSA: 8 + 2 * 48}
-"""Octets of the answer to a challenge, before it is protected, where it may be longer than `MIN_PDU`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Challenged:
-    """A client that has yet to answer our challenge."""
-
-    services: ServerServices
-    prover: Prover
-    exchange: Exchange
 
 
 class ServerAssociation:
@@ -152,7 +122,7 @@ class ServerAssociation:
         self._client = client
         self._server = server
         self._services: ServerServices | None = None
-        self._challenged: _Challenged | None = None
+        self._challenged: Challenged | None = None
         self._cipher: Cipher | None = None
         self._layers: MessageProtection | None = None
         self._policy: AssociationPolicy | None = None
@@ -304,7 +274,7 @@ class ServerAssociation:
             request = decode_apdu(plain)
         except CounterUsedError as used:
             self._observe(Attack.REPLAY, str(used))
-            return _counter_error(used)
+            return counter_error(used)
         except ProtectionError as error:
             self._observe(Attack.WRONG_TAG, str(error))
             return NOT_DECIPHERED.to_bytes()
@@ -363,7 +333,7 @@ class ServerAssociation:
                 InitiateRequest.from_bytes(opened.apdu)
             except CounterUsedError as used:
                 self._observe(Attack.REPLAY, str(used))
-                return _counter_error(used)
+                return counter_error(used)
             except RemoteProtocolError as error:
                 self._observe(Attack.WRONG_TAG, str(error))
                 return NOT_DECIPHERED.to_bytes()
@@ -374,103 +344,19 @@ class ServerAssociation:
         return ReleaseResponse(0, response).to_bytes()
 
     def _associate(self, request: AssociationRequest) -> bytes | None:
-        """The AARE; None where the client allows none.
-
-        An association without AARE serves what needs no answer; nobody can prove himself in it.
-        """
+        """The AARE; None where the client allows none."""
         self._leave()
-        policy = self._device.policy(self._client) if self._device is not None else None
-        diagnostic = _diagnose(request, policy)
-        if diagnostic is Diagnostic.AUTHENTICATION_FAILURE:
-            self._observe(Attack.WRONG_PASSWORD, f"mechanism {request.mechanism}")
-        elif diagnostic is Diagnostic.CALLING_AE_INVOCATION_IDENTIFIER_NOT_RECOGNIZED:
-            self._observe(Attack.UNKNOWN_USER, f"user {request.user}")
-        elif policy is not None and diagnostic is not Diagnostic.NULL:
-            self._observe(Attack.DOWNGRADE, f"context {request.context} with mechanism {request.mechanism}")
-        if policy is None or self._device is None or diagnostic is not Diagnostic.NULL:
-            return _rejected(diagnostic, _refused_initiate(request)).to_bytes()
-        security = self._device.security
-        cipher, protection, initiate = None, Protection.NONE, request.user_information
-        title = request.calling_ap_title or b""
-        if security is not None and policy.needs_keys:
-            ciphers = policy.protection or policy.accepted.needs_keys
-            if ciphers and len(title) != SYSTEM_TITLE_OCTETS:
-                return _rejected(Diagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED, None).to_bytes()
-            cipher = security.cipher(title)
-        if cipher is not None and initiate[:1] and initiate[0] in CIPHERED_TAGS:
-            try:
-                opened = cipher.open(initiate, policy.protection)
-            except CounterUsedError as used:
-                self._observe(Attack.REPLAY, str(used))
-                return _counter_error(used)
-            except RemoteProtocolError as error:
-                self._observe(Attack.WRONG_TAG, str(error))
-                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
-            initiate, protection = opened.apdu, opened.header.level
-        elif policy.protection:
-            self._observe(Attack.DOWNGRADE, "an AARQ whose InitiateRequest is not protected")
-            return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
-        try:
-            proposed = InitiateRequest.from_bytes(initiate)
-            if proposed.dedicated_key is not None and protection != AUTHENTICATED_ENCRYPTION:
-                self._observe(
-                    Attack.DOWNGRADE, "a dedicated key that did not come authenticated and encrypted"
-                )
-                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
-            if cipher is not None and proposed.dedicated_key is not None:
-                cipher.use_dedicated(Secret(proposed.dedicated_key))
-        except RemoteProtocolError:
-            return _rejected(Diagnostic.NO_REASON_GIVEN, None).to_bytes()
-        if proposed.version < DLMS_VERSION:
-            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(VERSION_TOO_LOW)).to_bytes()
-        if not proposed.response_allowed and policy.mechanism.high:
-            return None
-        # Who has keys may protect what need not be, and gets his answers likewise.
-        overhead = max(policy.accepted.overhead, 0 if cipher is None else MAX_OVERHEAD)
-        least = max(MIN_PDU, _PROOF_ANSWERS.get(policy.mechanism, 0)) + overhead
-        if 0 < proposed.max_pdu < least:
-            return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(PDU_TOO_SHORT)).to_bytes()
-        agreed = proposed.conformance & int(SUPPORTED)
-        if not agreed:
-            nothing = _initiate_error(INCOMPATIBLE_CONFORMANCE)
-            return _rejected(Diagnostic.NO_REASON_GIVEN, nothing).to_bytes()
-        max_send = min(proposed.max_pdu or MAX_PDU, self._max_send)
-        context = AssociationContext(
-            self._client, self._server, agreed, policy.max_pdu, max_send, request.user
-        )
-        blocks = min(MAX_REASSEMBLED, BlockTransfer(1, max_send, MAX_REQUEST).longest_message() // 2)
-        services = ServerServices(self._device, policy, context, max_send - overhead, blocks - overhead)
-        response = InitiateResponse(agreed, policy.max_pdu).to_bytes()
-        if cipher is not None and protection:
-            response = cipher.seal(response, protection, Form.GLOBAL)
-        challenge = None
-        if policy.mechanism.high and security is not None and cipher is not None:
-            challenge = new_challenge()
-            exchange = Exchange(security.title, title, challenge, request.secret or b"")
-            try:
-                prover = security.prover(policy, cipher)
-            except OpenAmiError:
-                return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None).to_bytes()
-            self._challenged = _Challenged(services, prover, exchange)
-        else:
-            self._services = services
-        self._policy, self._cipher, self._context = policy, cipher, context
-        if cipher is not None and security is not None:
-            self._layers = security.layers(self._client, cipher)
-        self._unconfirmed = not proposed.response_allowed
-        if self._unconfirmed:
-            return None
-        return AssociationResponse(
-            AssociationResult.ACCEPTED,
-            Diagnostic.NULL if challenge is None else Diagnostic.AUTHENTICATION_REQUIRED,
-            response,
-            context=request.context,
-            mechanism=request.mechanism if challenge is not None else Mechanism.NONE,
-            challenge=challenge,
-            responding_ap_title=security.title if cipher is not None and security is not None else None,
-        ).to_bytes()
+        opened = open_association(request, self._device, self._client, self._server, self._max_send)
+        if not isinstance(opened, Opened):
+            return opened
+        self._policy, self._cipher, self._context = opened.policy, opened.cipher, opened.context
+        self._layers, self._challenged = opened.layers, opened.challenged
+        if opened.challenged is None:
+            self._services = opened.services
+        self._unconfirmed = opened.answer is None
+        return opened.answer
 
-    def _hear_proof(self, challenged: _Challenged, request: Apdu) -> bytes:
+    def _hear_proof(self, challenged: Challenged, request: Apdu) -> bytes:
         """The client's answer to our challenge; our answer to its own."""
         self._challenged = None
         proof = None
@@ -500,69 +386,5 @@ class ServerAssociation:
         self._observe(Attack.WRONG_PROOF, detail)
         self._services = self._challenged = None
 
-    @property
-    def _security(self) -> DeviceSecurity | None:
-        return None if self._device is None else self._device.security
-
     def _observe(self, attack: Attack, detail: str) -> None:
-        if (security := self._security) is not None:
-            security.observe(Incident(attack, self._client, detail))
-
-
-def _diagnose(request: AssociationRequest, policy: AssociationPolicy | None) -> Diagnostic:
-    """Why an AARQ is rejected by the ACSE service user; NULL where it is not."""
-    if policy is None:
-        return Diagnostic.NO_REASON_GIVEN
-    contexts = (CONTEXT_LN_CIPHERED,) if policy.protection else (CONTEXT_LN, CONTEXT_LN_CIPHERED)
-    if not policy.needs_keys:
-        contexts = (CONTEXT_LN,)
-    if request.context not in contexts:
-        return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
-    if policy.mechanism is Mechanism.NONE:
-        if request.mechanism != Mechanism.NONE:
-            return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
-        return _diagnose_user(request, policy)
-    if request.mechanism == Mechanism.NONE:
-        return Diagnostic.AUTHENTICATION_REQUIRED
-    if request.mechanism != policy.mechanism:
-        return Diagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
-    if request.secret is None:
-        return Diagnostic.AUTHENTICATION_FAILURE
-    if policy.mechanism is Mechanism.LOW and not policy.proves(request.secret):
-        return Diagnostic.AUTHENTICATION_FAILURE
-    if policy.mechanism.high and not MIN_CHALLENGE <= len(request.secret) <= MAX_CHALLENGE:
-        return Diagnostic.AUTHENTICATION_FAILURE
-    return _diagnose_user(request, policy)
-
-
-def _diagnose_user(request: AssociationRequest, policy: AssociationPolicy) -> Diagnostic:
-    """Last of all, so that nobody without a password learns who is on the list."""
-    if not policy.users or request.user in dict(policy.users):
-        return Diagnostic.NULL
-    return Diagnostic.CALLING_AE_INVOCATION_IDENTIFIER_NOT_RECOGNIZED
-
-
-def _refused_initiate(request: AssociationRequest) -> bytes | None:
-    """The InitiateResponse that goes with a refusal of a plain request; None for a ciphered one."""
-    try:
-        proposed = InitiateRequest.from_bytes(request.user_information)
-    except RemoteProtocolError:
-        return None
-    return InitiateResponse(proposed.conformance & int(SUPPORTED), MAX_PDU).to_bytes()
-
-
-def _counter_error(used: CounterUsedError) -> bytes:
-    """The exception-response that tells the counter to go on from."""
-    return ExceptionResponse(
-        StateError.SERVICE_NOT_ALLOWED,
-        ServiceError.INVOCATION_COUNTER_ERROR,
-        min(used.expected_counter, 0xFFFF_FFFF),
-    ).to_bytes()
-
-
-def _rejected(diagnostic: Diagnostic, user_information: bytes | None) -> AssociationResponse:
-    return AssociationResponse(AssociationResult.REJECTED_PERMANENT, diagnostic, user_information)
-
-
-def _initiate_error(code: int) -> bytes:
-    return ConfirmedServiceError(1, INITIATE_CATEGORY, code).to_bytes()
+        observe(self._device, self._client, attack, detail)
