@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from openami.meter.capture_buffer import CaptureBuffer
 from openami.meter.load_curve import CurveBank, CurveKind, CurveSpec
-from openami.meter.management_core import Meter, Occurrence, ProfileShape, Turn
+from openami.meter.management_core import Meter, ProfileShape
 from openami.meter.meter_clock import (
     MeterClock,
     daylight_saving_changes,
@@ -20,6 +20,7 @@ from openami.meter.meter_clock import (
     next_midnight,
 )
 from openami.meter.metering_core.load_flow import DAY_MS, CurveMeteringCore, FlowDay, Share, gated, slot_edges
+from openami.meter.occurrence import Occurrence, Turn
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.status import DeviceFlag
 from openami.readings.event import EventCode

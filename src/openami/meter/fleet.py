@@ -24,10 +24,11 @@ from openami.security.suites import suite
 from .companion.state import CompanionState
 from .faults import DeadMeter, DriftingClock, GarbageAnswers, LostReplies, Spike
 from .fleet_spec import AreaCurve, FleetSpec, MeterSpec
-from .management_core import Meter, Occurrence, Turn
+from .management_core import Meter
 from .meter_clock import MeterClock, milliseconds
 from .metering_core.energy_register import MeteringCore
 from .metering_core.load_flow import DAY_MS, CurveMeteringCore
+from .occurrence import Occurrence, Turn
 from .supply import Supply, merged, outage_windows
 
 _EVENT_OF = {

@@ -27,7 +27,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +46,7 @@ from .meter_clock import (
     next_midnight,
 )
 from .metering_core.energy_register import MeteringCore
+from .occurrence import Occurrence, Turn
 
 EVENT_CAPACITY = 256
 _INCIDENT_PAUSE_S = 60
@@ -56,27 +56,6 @@ CLOCK_RANGE_MS = (
 )
 """Times the clock can be set to: from the first up to the second."""
 _NO_FLAG = int(DeviceFlag.NONE)
-
-
-class Turn(Enum):
-    """What can happen to a meter from outside; turns of one instant happen in this order."""
-
-    INSTALLED = "installed"
-    DRIFT = "drift"
-    POWER_UP = "power_up"
-    CORE_UP = "core_up"
-    POWER_DOWN = "power_down"
-    CORE_DOWN = "core_down"
-    REMOVED = "removed"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Occurrence:
-    """A turn at an instant; ``value`` is the new drift in ppm of a `Turn.DRIFT`."""
-
-    at_ms: int
-    turn: Turn
-    value: int = 0
 
 
 @dataclass(frozen=True, slots=True)

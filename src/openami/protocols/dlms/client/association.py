@@ -76,7 +76,7 @@ from openami.protocols.dlms.client.associating import (
     secured_request,
     title_of_meter,
 )
-from openami.protocols.dlms.client.association_state import Event, State, following
+from openami.protocols.dlms.client.association_state import Breaking, Event, State, following
 from openami.protocols.dlms.client.client_security import ClientSecurity, longest_jump, recover_counter
 from openami.protocols.dlms.client.exchange import Operation, expected
 from openami.protocols.dlms.encoding.axdr import Data, Plain, decode_plain
@@ -216,7 +216,7 @@ class Association:
             The answer is no AARE.
         """
         self._happen(Event.ASSOCIATE)
-        with _Breaking(self):
+        with Breaking(self):
             self._cipher, self._layers, self._manner = None, None, _PLAIN
             self._conformance, self._server_max_pdu = Conformance(0), MAX_PDU
             if self._security is not None:
@@ -238,9 +238,7 @@ class Association:
         if security is None:
             request = plain_request(self._proposed, self._max_pdu, self._password, self._user)
         else:
-            request = secured_request(
-                self._proposed, self._max_pdu, security, cipher, challenge, self._user
-            )
+            request = secured_request(self._proposed, self._max_pdu, security, cipher, challenge, self._user)
         answer = yield from self._exchange(request.to_bytes())
         if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
             raise InvocationCounterError(answer.invocation_counter)
@@ -270,7 +268,7 @@ class Association:
     def release(self) -> Operation[None]:
         """Close the association; the connection can be used for another."""
         self._happen(Event.RELEASE)
-        with _Breaking(self):
+        with Breaking(self):
             request = release_request(self._conformance, self._max_pdu, self._security, self._cipher)
             answer = yield from self._exchange(request)
             if not isinstance(answer, ExceptionResponse):
@@ -404,7 +402,7 @@ class Association:
     def _operate(self, service: Operation[T]) -> Operation[T]:
         """Run a service; a refusal is an answer, everything else that it raises breaks the association."""
         self._happen(Event.REQUEST)
-        with _Breaking(self):
+        with Breaking(self):
             try:
                 result = yield from service
             except InvocationCounterError:
@@ -498,23 +496,6 @@ class Association:
         self._happen(Event.BREAK)
         if self._cipher is not None:
             self._cipher.received.persist()
-
-
-class _Breaking:
-    """Breaks the association when an operation ends while it still waits for an answer."""
-
-    __slots__ = ("_association",)
-
-    def __init__(self, association: Association) -> None:
-        self._association = association
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        waiting = self._association.state in (State.ASSOCIATING, State.WAITING, State.RELEASING)
-        if kind is not None and waiting:
-            self._association.break_off()
 
 
 def _service_error(answer: ExceptionResponse | ConfirmedServiceError) -> ServiceError | None:

@@ -14,6 +14,7 @@ could no longer be told, so the connection must be closed and opened again.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Protocol
 
 from openami.quantities.errors import LocalProtocolError
 
@@ -69,3 +70,34 @@ def following(state: State, event: Event) -> State:
             f"{event.name.lower()} while the association is {state.name.lower()}",
             expected=" or ".join(allowed),
         ) from None
+
+
+class Breakable(Protocol):
+    """An association that can be broken off."""
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+
+    def break_off(self) -> None:
+        """It cannot be used any more."""
+
+
+class Breaking:
+    """Breaks an association when an operation ends while it still waits for an answer.
+
+    Invariant: behind it the association waits for nothing that nobody reads.
+    """
+
+    __slots__ = ("_association",)
+
+    def __init__(self, association: Breakable) -> None:
+        self._association = association
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        waiting = self._association.state in (State.ASSOCIATING, State.WAITING, State.RELEASING)
+        if kind is not None and waiting:
+            self._association.break_off()
