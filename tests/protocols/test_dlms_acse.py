@@ -48,7 +48,6 @@ def test_lengths_in_long_form_are_read() -> None:
 @pytest.mark.parametrize(
     "octets",
     [
-        aarq(CONTEXT),
         aarq(INITIATE),
         aarq(CONTEXT.replace(b"\x60\x85", b"\x61\x85"), INITIATE),
         aarq(CONTEXT, INITIATE) + b"\x00",

@@ -123,7 +123,7 @@ def _right(error: OpenAmiError) -> str | None:
     if isinstance(error, AccessError):
         return _REFUSED.get(error.result)
     if isinstance(error, AssociationError):
-        known = error.diagnostic in Diagnostic.__members__.values()
+        known = not error.provider and error.diagnostic in Diagnostic.__members__.values()
         return _NOT_ASSOCIATED.get(Diagnostic(error.diagnostic)) if known else None
     if isinstance(error, LinkError):
         return _NOBODY

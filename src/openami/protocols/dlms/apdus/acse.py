@@ -25,6 +25,7 @@ CONTEXT_LN_CIPHERED = 3
 _OID_PREFIX = bytes.fromhex("6085740508")  # 2.16.756.5.8: dlms-ua
 _CONTEXT = 1
 _MECHANISM = 2
+_VERSION1 = 0x80  # bit 0 of a bit string is the highest of its first octet
 _REQUIREMENTS = bytes.fromhex("0780")  # bit 0: authentication
 
 
@@ -114,7 +115,7 @@ class AssociationRequest:
     context:
         Application context: 1 logical names, 3 with ciphering.
     user_information:
-        The InitiateRequest, as sent (perhaps ciphered).
+        The InitiateRequest, as sent (perhaps ciphered); empty where there is none.
     mechanism:
         Authentication mechanism, 0 for none.
     secret:
@@ -123,6 +124,8 @@ class AssociationRequest:
         System title of the client.
     user:
         Calling AE invocation identifier: which user of the client it is, 0 .. 255.
+    protocol_version:
+        Bit string of the versions of ACSE, as sent (unused bits, bits); None stands for version1.
     """
 
     user_information: bytes
@@ -131,10 +134,18 @@ class AssociationRequest:
     secret: bytes | None = field(default=None, repr=False)
     calling_ap_title: bytes | None = None
     user: int | None = None
+    protocol_version: bytes | None = None
+
+    @property
+    def version1(self) -> bool:
+        """True where version1, bit 0, is among the versions of ACSE; the only one that COSEM has."""
+        version = self.protocol_version
+        return version is None or (len(version) > 1 and version[0] < 8 and version[1] >= _VERSION1)
 
     def to_bytes(self) -> bytes:
         """The APDU."""
-        parts = [_tlv(0xA1, _tlv(0x06, _OID_PREFIX + bytes((_CONTEXT, self.context))))]
+        parts = [] if self.protocol_version is None else [_tlv(0x80, self.protocol_version)]
+        parts.append(_tlv(0xA1, _tlv(0x06, _OID_PREFIX + bytes((_CONTEXT, self.context)))))
         if self.calling_ap_title is not None:
             parts.append(_tlv(0xA6, _tlv(0x04, self.calling_ap_title)))
         if self.user is not None:
@@ -144,22 +155,24 @@ class AssociationRequest:
             parts.append(_tlv(0x8B, _OID_PREFIX + bytes((_MECHANISM, self.mechanism))))
         if self.secret is not None:
             parts.append(_tlv(0xAC, _tlv(0x80, self.secret)))
-        parts.append(_tlv(0xBE, _tlv(0x04, self.user_information)))
+        if self.user_information:
+            parts.append(_tlv(0xBE, _tlv(0x04, self.user_information)))
         return _tlv(AARQ, b"".join(parts))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> AssociationRequest:
         """The request of an APDU; raises `RemoteProtocolError`."""
         fields = _body(data, AARQ)
-        if 0xA1 not in fields or 0xBE not in fields:
-            raise RemoteProtocolError("AARQ without application context or user information")
+        if 0xA1 not in fields:
+            raise RemoteProtocolError("AARQ without application context")
         return cls(
-            _inner(fields[0xBE], 0x04),
+            _inner(fields[0xBE], 0x04) if 0xBE in fields else b"",
             _name(_inner(fields[0xA1], 0x06), _CONTEXT),
             _name(fields[0x8B], _MECHANISM) if 0x8B in fields else 0,
             _authentication_value(fields[0xAC]) if 0xAC in fields else None,
             _inner(fields[0xA6], 0x04) if 0xA6 in fields else None,
             _user(fields[0xA9]) if 0xA9 in fields else None,
+            fields.get(0x80),
         )
 
 

@@ -231,6 +231,7 @@ _CATEGORIES: dict[int, tuple[str, tuple[str, ...]]] = {
 """Choices of ``ServiceError`` and the names of their values (IEC 61334-4-41 annex A, recalled)."""
 
 INITIATE_CATEGORY = 6
+OTHER_INITIATE_ERROR = 0
 VERSION_TOO_LOW = 1
 INCOMPATIBLE_CONFORMANCE = 2
 PDU_TOO_SHORT = 3

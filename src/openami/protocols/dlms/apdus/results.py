@@ -79,6 +79,14 @@ class Diagnostic(IntEnum):
     AUTHENTICATION_REQUIRED = 14
 
 
+class ProviderDiagnostic(IntEnum):
+    """Diagnostic of the ACSE service provider in an AARE."""
+
+    NULL = 0
+    NO_REASON_GIVEN = 1
+    NO_COMMON_ACSE_VERSION = 2
+
+
 class AccessError(ProtocolError):
     """A GET, SET or ACTION was answered with a result other than success; ``result`` says which."""
 
@@ -88,14 +96,19 @@ class AccessError(ProtocolError):
 
 
 class AssociationError(ProtocolError):
-    """The AARQ was rejected; ``result`` and ``diagnostic`` say how."""
+    """The AARQ was rejected; ``result`` and ``diagnostic`` say how.
 
-    def __init__(self, result: AssociationResult, diagnostic: int) -> None:
+    ``provider`` is true where the service provider says so: its diagnostics are `ProviderDiagnostic`.
+    """
+
+    def __init__(self, result: AssociationResult, diagnostic: int, *, provider: bool = False) -> None:
         self.result = result
         self.diagnostic = diagnostic
-        known = diagnostic in Diagnostic.__members__.values()
-        reason = Diagnostic(diagnostic).name.lower().replace("_", " ") if known else "unknown"
-        super().__init__(f"association {result.name.lower()}: diagnostic {diagnostic} ({reason})")
+        self.provider = provider
+        names = {known.value: known.name for known in (ProviderDiagnostic if provider else Diagnostic)}
+        reason = names.get(diagnostic, "unknown").lower().replace("_", " ")
+        source = "diagnostic of the provider" if provider else "diagnostic"
+        super().__init__(f"association {result.name.lower()}: {source} {diagnostic} ({reason})")
 
 
 class ServiceRefusedError(ProtocolError):

@@ -248,7 +248,7 @@ class Association:
         answer = expected(answer, AssociationResponse)
         if answer.result is not AssociationResult.ACCEPTED:
             self._happen(Event.REJECTED)
-            raise AssociationError(answer.result, answer.diagnostic)
+            raise AssociationError(answer.result, answer.diagnostic, provider=answer.provider)
         agreed = agreed_on(answer, security, cipher)
         self._conformance = Conformance(agreed.conformance & int(self._proposed))
         self._server_max_pdu = agreed.max_pdu or MAX_PDU

@@ -26,6 +26,7 @@ from openami.protocols.dlms.apdus.initiate import (
     DLMS_VERSION,
     INCOMPATIBLE_CONFORMANCE,
     INITIATE_CATEGORY,
+    OTHER_INITIATE_ERROR,
     PDU_TOO_SHORT,
     SUPPORTED,
     VERSION_TOO_LOW,
@@ -33,7 +34,13 @@ from openami.protocols.dlms.apdus.initiate import (
     InitiateRequest,
     InitiateResponse,
 )
-from openami.protocols.dlms.apdus.results import AssociationResult, Diagnostic, ServiceError, StateError
+from openami.protocols.dlms.apdus.results import (
+    AssociationResult,
+    Diagnostic,
+    ProviderDiagnostic,
+    ServiceError,
+    StateError,
+)
 from openami.protocols.dlms.encoding.limits import MAX_PDU, MAX_REASSEMBLED, MAX_REQUEST, MIN_PDU
 from openami.protocols.dlms.interface_classes.association_ln import AssociationContext
 from openami.protocols.dlms.protection.ciphered_apdu import CIPHERED_TAGS, Form
@@ -113,6 +120,8 @@ def open_association(
     max_send:
         Octets of the largest APDU that the transport carries.
     """
+    if not request.version1:
+        return _no_common_version(request)
     policy = device.policy(client) if device is not None else None
     diagnostic = _diagnose(request, policy)
     if diagnostic is Diagnostic.AUTHENTICATION_FAILURE:
@@ -201,6 +210,8 @@ def _unveiled(
     elif policy.protection:
         observe(device, client, Attack.DOWNGRADE, "an AARQ whose InitiateRequest is not protected")
         return _rejected(Diagnostic.AUTHENTICATION_FAILURE, None)
+    if not initiate:
+        return _rejected(Diagnostic.NO_REASON_GIVEN, _initiate_error(OTHER_INITIATE_ERROR))
     try:
         proposed = InitiateRequest.from_bytes(initiate)
         if proposed.dedicated_key is not None and protection != AUTHENTICATED_ENCRYPTION:
@@ -273,6 +284,15 @@ def _refused_initiate(request: AssociationRequest) -> bytes | None:
 
 def _rejected(diagnostic: Diagnostic, user_information: bytes | None) -> bytes:
     return AssociationResponse(AssociationResult.REJECTED_PERMANENT, diagnostic, user_information).to_bytes()
+
+
+def _no_common_version(request: AssociationRequest) -> bytes:
+    return AssociationResponse(
+        AssociationResult.REJECTED_PERMANENT,
+        ProviderDiagnostic.NO_COMMON_ACSE_VERSION,
+        _refused_initiate(request),
+        provider=True,
+    ).to_bytes()
 
 
 def _initiate_error(code: int) -> bytes:
