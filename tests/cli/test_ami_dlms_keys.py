@@ -106,18 +106,37 @@ def test_one_meter_gets_one_key_at_an_address(world: World) -> None:
 def test_what_was_cut_is_said_and_settled(world: World) -> None:
     meter, words = METERS[0], (world.address, "--server", 16, "--meter", METERS[0])
     present = world.known(meter)
-    with open_keyring(world.folder / "ami-data") as ring:
-        ring.offer(meter, present.with_key(KeyKind.AUTHENTICATION, Secret.random(16)))
-    shown = world.keys("show", "--meter", meter, "--json").document["meters"][0]
-    assert list(shown["pending"]) == ["authentication"]
-    read = call_ami(
-        "dlms", "read", world.address, "0-0:96.1.0", "--server", 16, "--keyring", "ami-data", "--meter",
-        meter, cwd=world.folder,
-    )  # fmt: skip
-    assert "new keys of H000001 are on their way" in read.err
+
+    def cut() -> None:
+        with open_keyring(world.folder / "ami-data") as ring:
+            ring.offer(meter, present.with_key(KeyKind.AUTHENTICATION, Secret.random(16)))
+
+    def read() -> Outcome:
+        return call_ami(
+            "dlms", "read", world.address, "0-0:96.1.0", "--server", 16, "--keyring", "ami-data", "--meter",
+            meter, "--json", cwd=world.folder,
+        )  # fmt: skip
+
+    def pending() -> list[str]:
+        return list(world.keys("show", "--meter", meter, "--json").document["meters"][0]["pending"])
+
+    cut()
+    assert pending() == ["authentication"]
     assert "not rotated, new keys wait" in world.keys("check", *words, code=1).out
-    assert "rotated" in world.keys("rotate", *words).out
-    assert world.keys("show", "--meter", meter, "--json").document["meters"][0]["pending"] == {}
+    with open_keyring(world.folder / "ami-data") as ring, ring.rotation():
+        done = read()  # somebody else is at work: what is on its way was not left behind
+        assert (done.code, done.err) == (0, "")
+    assert pending() == ["authentication"]
+    done = read()
+    assert done.code == 0
+    assert done.err.strip() == (
+        "H000001: a rotation of its keys was interrupted: not rotated, has the keys of before"
+    )
+    assert pending() == []
+    cut()
+    assert "H000001: rotated" in world.keys("rotate", *words).out
+    assert pending() == []
+    assert read().err == ""
 
 
 def test_a_meter_that_is_away_is_named_and_its_keys_stay(world: World) -> None:

@@ -31,7 +31,7 @@ from openami.meter.fleet_spec import FleetSpec, household_fleet
 from openami.protocols.dlms.interface_classes.security_setup import SecuritySetup
 from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.clock import SimulatedClock
-from openami.quantities.errors import SecurityError
+from openami.quantities.errors import ProtocolError, SecurityError
 from openami.readings.event import EventCode
 from openami.security.counters import SendCounter
 from openami.security.keyring import MeterCredentials
@@ -141,9 +141,10 @@ async def test_the_meter_has_new_keys_the_keyring_knows_them_and_the_old_ones_op
         assert await here.read() == METER.encode()
         with open_keyring(tmp_path) as keyring:
             keyring.settle(METER, before)
-        assert (await here.run(check)).outcome is Outcome.UNSETTLED
-        with open_keyring(tmp_path) as keyring:
-            keyring.settle(METER, after)
+        with pytest.raises(ProtocolError):
+            await here.read()
+        assert (await here.run(check)).outcome is Outcome.ROTATED  # found among what was on its way once
+        assert here.known() == [after]
         assert (await here.run(check)).outcome is Outcome.CONFIRMED
 
 

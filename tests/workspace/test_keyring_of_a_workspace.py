@@ -26,8 +26,9 @@ from openami.readings.read_order import ReadOrder
 from openami.security.keyring import MeterCredentials
 from openami.security.meter_keys import KeyKind
 from openami.security.secret import Secret
+from openami.workspace.admission import meter_access
 from openami.workspace.collecting import collect
-from openami.workspace.meter_access import meter_access, open_keyring, put_credentials
+from openami.workspace.meter_access import open_keyring, put_credentials
 from openami.workspace.workspace import Workspace
 from served_meters import served_fleet
 

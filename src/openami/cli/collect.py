@@ -17,11 +17,13 @@ from openami.cli.output import (
     print_json,
     print_table,
     progress,
+    stderr,
     stdout,
 )
 from openami.cli.period import civil_day
 from openami.headend.collection import CollectionPolicy
 from openami.headend.dlms_conversation import LinkSettings
+from openami.headend.key_rotation import Rotation
 from openami.quantities.civil_time import civil_day_of
 from openami.quantities.errors import FormatError, RegistryError
 from openami.workspace.collecting import HORIZON_DAYS, collect, orders_of_day
@@ -46,7 +48,8 @@ def collect_command(
 ) -> None:
     """Read the load profiles, freezes, registers and events of all meters; gaps of earlier days are filled.
 
-    Exit code 1 when a meter could not be read; it is asked again the next time.
+    Exit code 1 when a meter could not be read; it is asked again the next time. Where a rotation of keys was
+    interrupted, the meter shows which it has, and those are in use from then on.
 
     Example: ami collect --day 2026-10-25
     """
@@ -56,7 +59,12 @@ def collect_command(
         policy = CollectionPolicy(concurrency=concurrency, attempts=attempts)
         report = asyncio.run(
             collect(
-                utility, orders, policy=policy, link=LinkSettings(request_timeout_s=timeout), progress=advance
+                utility,
+                orders,
+                policy=policy,
+                link=LinkSettings(request_timeout_s=timeout),
+                progress=advance,
+                settled=_settled,
             )
         )
     if json:
@@ -86,6 +94,10 @@ def collect_command(
             )
     if report.failures:
         raise typer.Exit(1)
+
+
+def _settled(found: Rotation) -> None:
+    stderr.print(found.notice, markup=False, soft_wrap=True)
 
 
 def _day(utility: Workspace, text: str | None) -> date:

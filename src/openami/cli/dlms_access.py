@@ -6,10 +6,11 @@ association; no error and no output repeats it.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
@@ -20,14 +21,13 @@ from openami.cli.dlms_public_keys import (
     GENERAL_CIPHERING,
     AgreementKeyOption,
     PublicKeyFiles,
-    PublicKeys,
     SigningKeyOption,
     TrustOption,
     key_source,
 )
 from openami.cli.output import stderr
 from openami.protocols.dlms.apdus.authentication import Mechanism
-from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.client_security import ClientSecurity, send_counter_name
 from openami.protocols.dlms.client.vendor_quirks import quirks_named
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.general_ciphering import KeySource
@@ -36,14 +36,16 @@ from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENC
 from openami.quantities.civil_time import zone_of
 from openami.quantities.errors import FormatError, RegistryError, SecurityError
 from openami.security.counters import CounterStore, MemoryCounters, earliest_counter
-from openami.security.keyring import Keyring, MeterCredentials
+from openami.security.keyring import Keyring, KeysInMotionError, MeterCredentials
 from openami.security.meter_keys import MeterKeys, system_title
+from openami.security.public_keys import PublicKeys, keys_with, meter_keys_of
 from openami.security.secret import Secret
 from openami.security.suites import suite
 from openami.workspace.meter_access import HEAD_END_TITLE, open_keyring
 
 if TYPE_CHECKING:
     from openami.headend.dlms_meter import Meter
+    from openami.headend.key_rotation import Reach
     from openami.protocols.driver import RecordedFrame
 
 PROTECTIONS: Final = {
@@ -192,12 +194,43 @@ def meter_of(options: MeterOptions) -> Iterator[Meter]:
     SecurityError
         A key cannot be used, or one of two is missing.
     """
-    with _credentials(options) as (credentials, counters):
-        yield meter_with(options, credentials, counters)
+    if options.keyring is None:
+        yield _meter(options, _credentials(options), MemoryCounters(), None)
+        return
+    if options.meter is None:
+        raise FormatError("which meter of the keyring", where="--meter", expected="its serial number")
+    with opened_keyring(options.keyring) as keyring:
+        _settle(options, keyring, options.meter)
+        yield _meter(options, credentials_of(keyring, options.meter), keyring, keyring)
 
 
-def meter_with(options: MeterOptions, credentials: MeterCredentials, counters: CounterStore) -> Meter:
-    """The meter that the options name with secrets and counters of one's own; raises as `meter_of`."""
+def reach_of(options: MeterOptions, keyring: Keyring) -> Reach:
+    """The meter under some keys; their counter never begins behind the time, nor where a stranger says."""
+    known = keyring.credentials(options.meter or "")
+    title = title_of(options.title, "--title") or HEAD_END_TITLE
+
+    def reach(keys: MeterKeys) -> Meter:
+        keyring.reserve(send_counter_name(title, keys), 0, earliest_counter(datetime.now(UTC)))
+        return _meter(options, replace(known, keys=keys), keyring, keyring)
+
+    return reach
+
+
+def _settle(options: MeterOptions, keyring: Keyring, meter_id: str) -> None:
+    """Find out which keys a meter has whose rotation was interrupted, and say so."""
+    if keyring.pending(meter_id) is None:
+        return
+    from openami.headend.key_rotation import settle
+
+    with suppress(KeysInMotionError), keyring.rotation():
+        found = asyncio.run(settle(keyring, meter_id, reach_of(options, keyring)))
+        stderr.print(found.notice, markup=False, soft_wrap=True)
+
+
+def _meter(
+    options: MeterOptions, credentials: MeterCredentials, counters: CounterStore, keyring: Keyring | None
+) -> Meter:
+    """The meter that the options name with some secrets; raises as `meter_of`."""
     # Arrow comes with it: not for `--help`.
     from openami.headend.dlms_conversation import LinkSettings
     from openami.headend.dlms_meter import DEFAULT_PORT, Meter, Transport
@@ -209,7 +242,7 @@ def meter_with(options: MeterOptions, credentials: MeterCredentials, counters: C
         )
     if options.physical is not None and options.transport != "hdlc":
         raise FormatError("a lower HDLC address", where="--physical", expected="--transport hdlc")
-    password, security = _security(options, credentials, counters)
+    password, security = _security(options, credentials, counters, keyring)
     return Meter(
         host,
         port,
@@ -310,35 +343,27 @@ def _address(text: str, default: int) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-@contextmanager
-def _credentials(options: MeterOptions) -> Iterator[tuple[MeterCredentials, CounterStore]]:
-    """Secrets, and where counters are kept: of the keyring, or of the options."""
-    if options.keyring is not None:
-        if options.meter is None:
-            raise FormatError("which meter of the keyring", where="--meter", expected="its serial number")
-        with opened_keyring(options.keyring) as keyring:
-            if keyring.pending(options.meter) is not None:
-                stderr.print(
-                    f"new keys of {options.meter} are on their way: `ami dlms keys check` shows which it has",
-                    markup=False,
-                    soft_wrap=True,
-                )
-            yield credentials_of(keyring, options.meter), keyring
-        return
+def _credentials(options: MeterOptions) -> MeterCredentials:
+    """Secrets of the options."""
     text = options.password
     if options.ask_password:
         text = typer.prompt("password", hide_input=True, err=True)
     password = None if text is None else Secret(text.encode("utf-8"))
     keys = keys_of(options.guek, options.gak, options.suite_number, options.kek)
-    yield MeterCredentials(password, keys), MemoryCounters()
+    return MeterCredentials(password, keys)
 
 
 def _security(
-    options: MeterOptions, credentials: MeterCredentials, counters: CounterStore
+    options: MeterOptions, credentials: MeterCredentials, counters: CounterStore, keyring: Keyring | None
 ) -> tuple[Secret | None, ClientSecurity | None]:
     """Password alone, or everything else."""
     keys, password = credentials.keys, credentials.password
+    recorded = None
+    if keyring is not None and options.meter is not None and keys is not None:
+        recorded = meter_keys_of(keyring, (options.meter,)).get(options.meter)
     known = options.mechanism
+    if known is None and recorded is not None and recorded.signs:
+        known = Mechanism.HIGH_ECDSA
     if known is not None and known not in Mechanism.__members__.values():
         raise FormatError(f"mechanism {known}", where="--mechanism", expected="0, 1, 3, 4, 5, 6 or 7")
     by_secrets = Mechanism.HIGH_GMAC if keys else Mechanism.LOW if password else Mechanism.NONE
@@ -356,7 +381,9 @@ def _security(
     chosen = options.protection or ("both" if keys is not None else "none")
     if keys is None and mechanism in (Mechanism.NONE, Mechanism.LOW) and chosen == "none":
         return (password if mechanism is Mechanism.LOW else None), None
-    public = PublicKeyFiles(
+    meter_title = title_of(options.meter_title, "--meter-title") or credentials.title
+    chosen_suite = suite(options.suite_number if keys is None else keys.suite_number)
+    files = PublicKeyFiles(
         options.signing_key,
         options.meter_certificate,
         options.agreement_key,
@@ -364,9 +391,12 @@ def _security(
         "--meter-certificate",
         "--meter-agreement-certificate",
         options.trust,
-    ).read(suite(options.suite_number if keys is None else keys.suite_number))
+    )
+    if keyring is None or recorded is None or files.given:
+        public = files.read(chosen_suite)
+    else:
+        public = keys_with(keyring, recorded, chosen_suite, meter_title, datetime.now(UTC))
     _need(public, mechanism, options.sign, source)
-    meter_title = title_of(options.meter_title, "--meter-title") or credentials.title
     if public.peer_title is not None and meter_title not in (None, public.peer_title):
         raise SecurityError(
             f"a certificate of {public.peer_title.hex()}",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,8 +19,8 @@ from openami.cli.dlms_access import (
     KekOption,
     MeterOptions,
     keys_of,
-    meter_with,
     opened_keyring,
+    reach_of,
     secret_key,
     title_of,
     with_options,
@@ -31,7 +30,6 @@ from openami.cli.output import DEFAULT_WORKSPACE, JsonOption, print_json, print_
 from openami.protocols.dlms.client.client_security import send_counter_name
 from openami.quantities.errors import FormatError, RegistryError, SecurityError
 from openami.quantities.obis import ObisCode
-from openami.security.counters import earliest_counter
 from openami.security.keyring import Keyring, MeterCredentials
 from openami.security.meter_keys import KeyKind, MeterKeys
 from openami.security.secret import Secret
@@ -282,25 +280,13 @@ def _work_on(
                 advance(done, len(ways))
 
             async def one(meter_id: str) -> Rotation:
-                return await work(ring, meter_id, _reach(ways[meter_id], ring), setup)
+                return await work(ring, meter_id, reach_of(ways[meter_id], ring), setup)
 
             found = asyncio.run(for_all(list(ways), one, options.at_once, told))
     if json:
         print_json({"keyring": options.keyring, "meters": [_document(item) for item in found]})
     if not all(item.outcome.good for item in found):
         raise typer.Exit(1)
-
-
-def _reach(options: MeterOptions, ring: Keyring) -> Reach:
-    """The meter under some keys; their counter never begins behind the time, nor where a stranger says."""
-    known = ring.credentials(options.meter or "")
-    title = title_of(options.title, "--title") or HEAD_END_TITLE
-
-    def reach(keys: MeterKeys) -> Any:
-        ring.reserve(send_counter_name(title, keys), 0, earliest_counter(datetime.now(UTC)))
-        return meter_with(options, replace(known, keys=keys), ring)
-
-    return reach
 
 
 def _ways(options: ReachOptions, ring: Keyring) -> dict[str, MeterOptions]:

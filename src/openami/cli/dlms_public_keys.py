@@ -22,6 +22,7 @@ from openami.protocols.dlms.protection.general_ciphering import KeySource
 from openami.quantities.errors import FormatError, SecurityError
 from openami.security.certificates import Certificate, CertificateKind, verify_chain
 from openami.security.key_files import certificate_file, private_key_file, public_key_file
+from openami.security.public_keys import PublicKeys
 from openami.security.secret import Secret
 from openami.security.signature import public_octets
 from openami.security.suites import Suite, suite
@@ -52,27 +53,6 @@ TrustOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKeys:
-    """Keys of one side of an association.
-
-    Parameters
-    ----------
-    signing, peer_signing:
-        Our private and their public signature key.
-    agreement, peer_agreement:
-        Our private and their public key agreement key.
-    peer_title:
-        System title that their certificates name; None where there are none.
-    """
-
-    signing: ec.EllipticCurvePrivateKey | None = None
-    peer_signing: ec.EllipticCurvePublicKey | None = None
-    agreement: ec.EllipticCurvePrivateKey | None = None
-    peer_agreement: ec.EllipticCurvePublicKey | None = None
-    peer_title: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PublicKeyFiles:
     """Where the keys of one side are.
 
@@ -96,6 +76,12 @@ class PublicKeyFiles:
     peer_agreement_option: str
     trust: Path | None = None
 
+    @property
+    def given(self) -> bool:
+        """True where any of them is there."""
+        files = (self.signing_key, self.peer_certificate, self.agreement_key, self.peer_agreement_certificate)
+        return any(file is not None for file in files)
+
     def read(self, suite: Suite) -> PublicKeys:
         """The keys.
 
@@ -114,7 +100,7 @@ class PublicKeyFiles:
         )
         authority = None if self.trust is None else certificate_file(self.trust)
         found = [
-            self._peer(file, suite, kind, authority)
+            peer_key(file, suite, kind, authority)
             for file, kind in (
                 (self.peer_certificate, CertificateKind.SIGNATURE),
                 (self.peer_agreement_certificate, CertificateKind.AGREEMENT),
@@ -135,31 +121,37 @@ class PublicKeyFiles:
             titles.pop() if titles else None,
         )
 
-    def _peer(
-        self, file: Path | None, suite: Suite, kind: CertificateKind, authority: Certificate | None
-    ) -> tuple[ec.EllipticCurvePublicKey | None, Certificate | None]:
-        if file is None:
-            return None, None
-        key, certificate = public_key_file(file, suite)
-        if certificate is None and authority is not None:
+
+def peer_key(
+    file: Path | None, suite: Suite, kind: CertificateKind, authority: Certificate | None
+) -> tuple[ec.EllipticCurvePublicKey | None, Certificate | None]:
+    """The other side's public key for a purpose, and its certificate, held against an authority.
+
+    Raises
+    ------
+    SecurityError
+        It cannot be used, is for something else, or nobody trusted vouches for it.
+    """
+    if file is None:
+        return None, None
+    key, certificate = public_key_file(file, suite)
+    if certificate is None and authority is not None:
+        raise SecurityError("a bare key that nobody vouches for", where=str(file), expected="a certificate")
+    if certificate is not None:
+        if certificate.kind is not kind or not certificate.title:
             raise SecurityError(
-                "a bare key that nobody vouches for", where=str(file), expected="a certificate"
+                "a certificate of somebody or something else",
+                where=str(file),
+                expected=f"one for {kind.name.lower()} with a system title as its common name",
             )
-        if certificate is not None:
-            if certificate.kind is not kind or not certificate.title:
-                raise SecurityError(
-                    "a certificate of somebody or something else",
-                    where=str(file),
-                    expected=f"one for {kind.name.lower()} with a system title as its common name",
-                )
-            now = datetime.now(UTC)
-            try:
-                certificate.check_validity(now)
-                if authority is not None:
-                    verify_chain(certificate, (), (authority,), now)
-            except SecurityError as error:
-                raise SecurityError(error.message, where=str(file), expected=error.expected) from None
-        return key, certificate
+        now = datetime.now(UTC)
+        try:
+            certificate.check_validity(now)
+            if authority is not None:
+                verify_chain(certificate, (), (authority,), now)
+        except SecurityError as error:
+            raise SecurityError(error.message, where=str(file), expected=error.expected) from None
+    return key, certificate
 
 
 def key_source(form: str, source: str | None) -> KeySource | None:
@@ -235,10 +227,10 @@ def _both(own: Path | None, other: Path | None, own_name: str, other_name: str) 
 
 
 def _private(file: Path | None, suite: Suite) -> ec.EllipticCurvePrivateKey | None:
-    return None if file is None else private_key_file(file, suite, lambda: _passphrase(file))
+    return None if file is None else private_key_file(file, suite, lambda: passphrase_of(file))
 
 
-def _passphrase(file: Path) -> Secret | None:
+def passphrase_of(file: Path) -> Secret | None:
     """Of the environment, or of whoever sits at the terminal."""
     text = os.environ.get(PASSPHRASE_VARIABLE)
     if text is None and sys.stdin.isatty():

@@ -9,7 +9,7 @@ it can be asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,6 +96,8 @@ class DlmsTcpDriver:
         Profile decoders to share between meters of one model, by profile.
     security:
         Keys and counters of the meter; None for low level security or none.
+    settled:
+        Finds out which keys the meter has, as it is opened, where that is not known; None where it is.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class DlmsTcpDriver:
         settings: LinkSettings | None = None,
         decoders: dict[ObisCode, ProfileDecoder] | None = None,
         security: ClientSecurity | None = None,
+        settled: Callable[[], Awaitable[ClientSecurity | None]] | None = None,
     ) -> None:
         self._order = order
         self._settings = settings or LinkSettings()
@@ -112,18 +115,16 @@ class DlmsTcpDriver:
         self._zone = zone_of(order.zone)
         self._link: TcpLink | None = None
         self._conversation: Conversation | None = None
-        self._association = Association(
-            order.logical_device,
-            MANAGEMENT_CLIENT if order.password or security is not None else PUBLIC_CLIENT,
-            order.password or None,
-            security=security,
-        )
+        self._settled = settled
+        self._association = _association(order, security)
         self._profiles: dict[ObisCode, _Profile] | None = None
         self._quanta: dict[ObisCode, Quantum] = {}
 
     async def open(self) -> None:
         """Connect and associate."""
         order, settings = self._order, self._settings
+        if self._settled is not None:
+            self._association = _association(order, await self._settled())
         self._link = await TcpLink.connect(
             order.host, order.port, timeout_s=settings.connect_timeout_s, where=self._where
         )
@@ -367,6 +368,7 @@ class DlmsTcpDriver:
 def dlms_tcp_drivers(
     settings: LinkSettings | None = None,
     security: Callable[[str], ClientSecurity | None] = lambda meter_id: None,
+    settle: Callable[[ReadOrder], Awaitable[None]] | None = None,
 ) -> Callable[[ReadOrder], DlmsTcpDriver]:
     """A driver factory for `openami.headend.collection.Collector`; its drivers share profile decoders.
 
@@ -376,13 +378,32 @@ def dlms_tcp_drivers(
         Patience.
     security:
         Keys and counters by serial number; None for a meter without keys.
+    settle:
+        Called as a meter is opened, before its keys are asked for: sees to it that they are the meter's.
     """
     decoders: dict[ObisCode, ProfileDecoder] = {}
 
     def driver(order: ReadOrder) -> DlmsTcpDriver:
-        return DlmsTcpDriver(order, settings, decoders, security(order.meter_id))
+        if settle is None:
+            return DlmsTcpDriver(order, settings, decoders, security(order.meter_id))
+
+        async def settled() -> ClientSecurity | None:
+            await settle(order)
+            return security(order.meter_id)
+
+        return DlmsTcpDriver(order, settings, decoders, settled=settled)
 
     return driver
+
+
+def _association(order: ReadOrder, security: ClientSecurity | None) -> Association:
+    """The association of an order: that of the management where there is a secret."""
+    return Association(
+        order.logical_device,
+        MANAGEMENT_CLIENT if order.password or security is not None else PUBLIC_CLIENT,
+        order.password or None,
+        security=security,
+    )
 
 
 def _carried(column: Column) -> npt.NDArray[np.int64]:

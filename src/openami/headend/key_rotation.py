@@ -2,16 +2,21 @@
 
     1  new keys, whole, are pending in the keyring, durably, before anything is sent
     2  one key_transfer carries all that change, wrapped under the present master key, the master key last
-    3  whatever was answered, or not: the meter shows which keys it has by associating under them, the new
-       ones first, then the old ones, then mixtures (a meter that took some of them)
+    3  whatever was answered, or not: the meter shows which keys it has by associating under them, the
+       likeliest first, mixtures last (a meter that took some of them)
     4  what was seen is taken into use; pending keys that are not in the meter yet stay pending, and go again
        the next time, the same ones: a request that was late does no harm
 
+Whoever wants to read a meter meanwhile settles that first: what the meter was seen to have is in use, what it
+was seen not to have is withdrawn. The counters of what let us in have gone on then, so a request that is late
+is an old one; should a meter take it nevertheless, a check finds what was withdrawn.
+
 No association shows a master key. Where the answer to its transfer was lost, the authentication key in use is
-transferred once more, wrapped under it: the meter takes it, or has the other one. (Not the encryption key: a
-meter may begin its counters anew with it.) A broadcast key is believed to be there where all others of its
-transfer were seen. By ``key_agreement`` a master key alone is made: the meter's half of it travels in an
-answer that may be lost, and without a master key a meter can still be read, and asked again.
+transferred once more, wrapped under the one that is likelier, then under the other: what the meter takes is
+under its own. (Not the encryption key: a meter may begin its counters anew with it.) A broadcast key is
+believed to be there where all others of its transfer were seen. By ``key_agreement`` a master key alone is
+made: the meter's half of it travels in an answer that may be lost, and without a master key a meter can still
+be read, and asked again.
 
 Source: IEC 62056-6-2 clause 4.4.7, recalled; the procedure is ours. Rule never to be broken: at every instant
 the keyring has, durably, keys under which the meter lets us in.
@@ -23,6 +28,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import permutations
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -55,6 +61,7 @@ class Outcome(Enum):
     CONFIRMED = "confirmed"
     PARTLY = "partly rotated"
     WAITING = "not rotated, new keys wait"
+    KEPT = "not rotated, has the keys of before"
     REFUSED = "refused"
     UNSETTLED = "not seen"
 
@@ -75,8 +82,8 @@ class Rotation:
     outcome:
         `Outcome.ROTATED` where the meter has new keys; `CONFIRMED` where it has those in use and none are on
         their way; `PARTLY` and `WAITING` where it has some, or none, of those on their way, which go again
-        the next time; `REFUSED` where it would not have them; `UNSETTLED` where it let us in by no key that
-        is known, or was not reached.
+        the next time; `KEPT` where it has none of them and they were withdrawn; `REFUSED` where it would not
+        have them; `UNSETTLED` where it let us in by no key that is known, or was not reached.
     changed:
         Keys that are others than before.
     fingerprints:
@@ -90,6 +97,11 @@ class Rotation:
     changed: tuple[KeyKind, ...] = ()
     fingerprints: Mapping[KeyKind, str] = field(default_factory=dict)
     detail: str = ""
+
+    @property
+    def notice(self) -> str:
+        """What somebody is told who read the meter, and settled it by that."""
+        return f"{self.meter_id}: a rotation of its keys was interrupted: {self.outcome.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,9 @@ async def rotate(
             await meter.action(setup, _KEY_TRANSFER, _transfer(present, wanted), class_id=_CLASS)
     except (LinkError, ProtocolError, SecurityError) as error:
         failed = error
-    found = await check(keyring, meter_id, reach, setup, acknowledged=wanted if failed is None else None)
+    found = await _check(
+        keyring, meter_id, reach, setup, (wanted, present), wanted if failed is None else None
+    )
     if isinstance(failed, AccessError) and found.outcome is Outcome.WAITING:
         keyring.withdraw(meter_id)
         return replace(found, outcome=Outcome.REFUSED, detail=f"the meter refused the keys: {failed.message}")
@@ -159,41 +173,46 @@ async def rotate(
     return found
 
 
-async def check(
-    keyring: Keyring,
-    meter_id: str,
-    reach: Reach,
-    setup: ObisCode = SECURITY_SETUP,
-    acknowledged: MeterKeys | None = None,
-) -> Rotation:
-    """See which keys a meter has, and take them into use; other parameters and errors are those of `rotate`.
+async def check(keyring: Keyring, meter_id: str, reach: Reach, setup: ObisCode = SECURITY_SETUP) -> Rotation:
+    """See which keys a meter has, and take them into use; parameters and errors are those of `rotate`.
 
-    Parameters
-    ----------
-    acknowledged:
-        Keys whose transfer the meter answered with success.
+    Keys that were withdrawn are tried where no others let us in.
     """
-    present, pending = _present(keyring, meter_id), keyring.pending(meter_id)
-    failures: list[str] = []
-    silent = 0
-    for pair in _pairs(present, pending):
-        try:
-            async with reach(pair) as meter:
-                seen = await _seen(meter, setup, pair, present, pending, acknowledged)
-        except (LinkError, ProtocolError, SecurityError) as error:
-            failures.append(str(error))
-            silent += isinstance(error, LinkError)
-            if silent > 1:
-                break  # nobody is there, whatever the keys are
-            continue
-        keyring.settle(meter_id, seen)
-        changed = _differing(present, seen)
-        if pending is None or seen == pending:
-            outcome = Outcome.ROTATED if changed else Outcome.CONFIRMED
-        else:
-            outcome = Outcome.PARTLY if changed else Outcome.WAITING
-        return Rotation(meter_id, outcome, changed, seen.fingerprints)
-    return Rotation(meter_id, Outcome.UNSETTLED, detail="; ".join(dict.fromkeys(failures)))
+    return await _check(keyring, meter_id, reach, setup, _likeliest_first(keyring, meter_id), None)
+
+
+async def settle(keyring: Keyring, meter_id: str, reach: Reach, setup: ObisCode = SECURITY_SETUP) -> Rotation:
+    """Bring a rotation that was interrupted to rest, so that the meter can be read; parameters as `rotate`.
+
+    Nothing is sent where no keys are on their way. What the meter was seen not to have is withdrawn; it stays
+    pending where that could not be seen (a broadcast key alone, or a security setup that does not answer).
+
+    Raises
+    ------
+    LinkError
+        The meter was not reached.
+    SecurityError
+        It let us in by no key that is in use or on its way; or the keyring cannot be read or written.
+    """
+    present = _present(keyring, meter_id)
+    if keyring.pending(meter_id) is None:
+        return Rotation(meter_id, Outcome.CONFIRMED, (), present.fingerprints)
+    found, failures = await _look(reach, setup, present, _likeliest_first(keyring, meter_id))
+    if found is None:
+        for failure in failures:
+            if isinstance(failure, LinkError):
+                raise failure
+        raise SecurityError(
+            f"the meter let us in by no key in use or on its way: {_in_words(failures)}",
+            where=f"meter {meter_id}",
+            expected="`ami dlms keys check`, which tries keys that were withdrawn, too",
+        )
+    done = _taken(keyring, meter_id, present, found)
+    if found.whole and keyring.pending(meter_id) is not None:
+        keyring.withdraw(meter_id)
+        if done.outcome is Outcome.WAITING:
+            return replace(done, outcome=Outcome.KEPT)
+    return done
 
 
 async def agree_master(
@@ -330,18 +349,97 @@ def _present(keyring: Keyring, meter_id: str) -> MeterKeys:
     return keys
 
 
-def _pairs(present: MeterKeys, pending: MeterKeys | None) -> list[MeterKeys]:
-    """What a meter may have of the two keys that an association shows, the likeliest first."""
-    if pending is None:
-        return [present]
-    mixed = (
-        present.with_key(KeyKind.GLOBAL_UNICAST, pending.global_unicast),
-        present.with_key(KeyKind.AUTHENTICATION, pending.authentication),
-    )
+def _likeliest_first(keyring: Keyring, meter_id: str) -> tuple[MeterKeys, ...]:
+    """What a meter has where a rotation was interrupted, or none was: most often the keys in use."""
+    pending = keyring.pending(meter_id)
+    present = _present(keyring, meter_id)
+    return (present,) if pending is None else (present, pending)
+
+
+def candidates(sets: Sequence[MeterKeys]) -> list[MeterKeys]:
+    """What a meter may have of the two keys that an association or a push shows.
+
+    Parameters
+    ----------
+    sets:
+        Whole sets, the likeliest first; mixtures of the first two come last.
+    """
+    mixed: list[MeterKeys] = []
+    for one, other in permutations(sets[:2], 2):
+        mixed.append(one.with_key(KeyKind.AUTHENTICATION, other.authentication))
     found: dict[tuple[Secret, Secret], MeterKeys] = {}
-    for keys in (pending, present, *mixed):
+    for keys in (*sets, *mixed):
         found.setdefault((keys.global_unicast, keys.authentication), keys)
     return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Keys that a meter was seen to have; ``whole`` where none of them is a guess."""
+
+    keys: MeterKeys
+    whole: bool
+
+
+async def _check(
+    keyring: Keyring,
+    meter_id: str,
+    reach: Reach,
+    setup: ObisCode,
+    sets: Sequence[MeterKeys],
+    acknowledged: MeterKeys | None,
+) -> Rotation:
+    """As `check`, of whole sets in an order; ``acknowledged`` was transferred with success."""
+    present = _present(keyring, meter_id)
+    found, failures = await _look(reach, setup, present, sets, acknowledged)
+    withdrawn = keyring.withdrawn(meter_id)
+    if found is None and withdrawn is not None and withdrawn not in sets and not _silent(failures):
+        found, more = await _look(reach, setup, present, (withdrawn,))
+        failures += more
+    if found is None:
+        return Rotation(meter_id, Outcome.UNSETTLED, detail=_in_words(failures))
+    return _taken(keyring, meter_id, present, found)
+
+
+async def _look(
+    reach: Reach,
+    setup: ObisCode,
+    present: MeterKeys,
+    sets: Sequence[MeterKeys],
+    acknowledged: MeterKeys | None = None,
+) -> tuple[_Found | None, list[Exception]]:
+    """The keys that let us in, and what went wrong with those before."""
+    failures: list[Exception] = []
+    for pair in candidates(sets):
+        try:
+            async with reach(pair) as meter:
+                return await _seen(meter, setup, pair, present, sets, acknowledged), failures
+        except (LinkError, ProtocolError, SecurityError) as error:
+            failures.append(error)
+            if _silent(failures):
+                break
+    return None, failures
+
+
+def _silent(failures: Sequence[Exception]) -> bool:
+    """True where nobody is there, whatever the keys are."""
+    return sum(isinstance(failure, LinkError) for failure in failures) > 1
+
+
+def _in_words(failures: Sequence[Exception]) -> str:
+    return "; ".join(dict.fromkeys(map(str, failures)))
+
+
+def _taken(keyring: Keyring, meter_id: str, present: MeterKeys, found: _Found) -> Rotation:
+    """Take what a meter was seen to have into use."""
+    pending = keyring.pending(meter_id)
+    keyring.settle(meter_id, found.keys)
+    changed = _differing(present, found.keys)
+    if pending is None or found.keys == pending:
+        outcome = Outcome.ROTATED if changed else Outcome.CONFIRMED
+    else:
+        outcome = Outcome.PARTLY if changed else Outcome.WAITING
+    return Rotation(meter_id, outcome, changed, found.keys.fingerprints)
 
 
 async def _seen(
@@ -349,26 +447,31 @@ async def _seen(
     setup: ObisCode,
     pair: MeterKeys,
     present: MeterKeys,
-    pending: MeterKeys | None,
+    sets: Sequence[MeterKeys],
     acknowledged: MeterKeys | None,
-) -> MeterKeys:
+) -> _Found:
     """All keys of a meter that let us in by two of them."""
-    if pending is None:
-        return present
-    seen = present
-    for kind in (KeyKind.GLOBAL_UNICAST, KeyKind.AUTHENTICATION):
-        key = pair.key(kind)
-        if key is not None:
-            seen = seen.with_key(kind, key)
-    believed = acknowledged == pending and pair == pending
-    if pending.master != present.master and (
-        believed or await _has_master(meter, setup, seen, pending.master)
-    ):
-        seen = seen.with_key(KeyKind.MASTER, pending.master)
-    rest = set(_differing(present, pending)) - {KeyKind.GLOBAL_BROADCAST}
-    if pending.global_broadcast is not None and (believed or (rest and rest == {*_differing(present, seen)})):
-        seen = seen.with_key(KeyKind.GLOBAL_BROADCAST, pending.global_broadcast)
-    return seen
+    if acknowledged is not None and pair == acknowledged:
+        return _Found(acknowledged, True)
+    seen = replace(present, global_unicast=pair.global_unicast, authentication=pair.authentication)
+    masters = list(dict.fromkeys((pair.master, *(keys.master for keys in sets), present.master)))
+    whole = len(masters) == 1
+    if not whole:
+        for master in masters:
+            if await _has_master(meter, setup, seen, master):
+                seen, whole = seen.with_key(KeyKind.MASTER, master), True
+                break
+    if seen == present:
+        return _Found(seen, whole and not any(_broadcast_alone(present, keys) for keys in sets))
+    for keys in sets:
+        if replace(keys, global_broadcast=present.global_broadcast) == seen:
+            return _Found(keys, whole)
+    return _Found(seen, whole)
+
+
+def _broadcast_alone(present: MeterKeys, keys: MeterKeys) -> bool:
+    """True where nothing shows which of two sets a meter has."""
+    return _differing(present, keys) == (KeyKind.GLOBAL_BROADCAST,)
 
 
 async def _has_master(meter: Meter, setup: ObisCode, keys: MeterKeys, master: Secret) -> bool:

@@ -19,7 +19,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -31,6 +31,8 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 
 from openami.quantities.errors import SecurityError
+from openami.security.certificates import MAX_CERTIFICATE_OCTETS
+from openami.security.counter_session import RESERVED, CounterSession
 from openami.security.meter_keys import MeterKeys
 from openami.security.secret import Secret
 
@@ -40,9 +42,6 @@ MAX_SECRET_OCTETS: Final = 255
 _MARK_OCTETS: Final = 8
 _DAMAGE: Final = (sqlite3.Error, ValueError, OverflowError)
 """What the library raises at a file that is damaged: text that is none, and numbers that do not fit, too."""
-
-_RESERVED: Final = 256
-"""Counters that a session claims for each name before it begins, and again when they do not suffice."""
 
 _SCHEMA: Final = """
 create table if not exists secret (
@@ -79,8 +78,20 @@ class MeterCredentials:
     title: bytes | None = None
 
 
+_PUBLIC: Final = "public_"
+_OURS: Final = ""
+"""Whose our own keys are: no meter has an empty serial number."""
+
 _KINDS: Final = ("global_unicast", "authentication", "master", "global_broadcast")
 _PENDING: Final = "pending_"
+_IN_USE: Final = ("password", "title", *_KINDS)
+_ON_THEIR_WAY: Final = tuple(_PENDING + kind for kind in _KINDS)
+_WRAPPED_NOTHING: Final = 2 * _MARK_OCTETS
+"""Octets of a mark alone, wrapped: what stands for a secret that was taken away."""
+
+
+class KeysInMotionError(SecurityError):
+    """Another process moves keys: those on their way were not left behind."""
 
 
 class Keyring:
@@ -165,37 +176,43 @@ class Keyring:
             The file is damaged, or somebody else than a keyring wrote to it.
         """
         newest: dict[str, dict[str, tuple[int, Secret]]] = {meter: {} for meter in meters}
-        rows = self._rows(
-            "select meter, kind, suite, wrapped from secret where number in"
-            " (select max(number) from secret where meter in (select value from json_each(?))"
-            " group by meter, kind)",
-            (json.dumps(list(newest)),),
-        )
-        for meter, kind, suite, wrapped in rows:
-            if meter not in newest or not isinstance(suite, int):
-                raise SecurityError("a secret that is none", where=str(self._file))
-            newest[meter][kind] = suite, self._unwrapped(meter, kind, wrapped)
+        for meter, kind, suite, secret in self._newest(newest, _IN_USE):
+            newest[meter][kind] = suite, secret
         return {meter: _credentials(secrets) for meter, secrets in newest.items()}
 
     def meters(self) -> tuple[str, ...]:
         """Meters that the keyring knows, sorted."""
-        return tuple(row[0] for row in self._rows("select distinct meter from secret order by meter"))
+        rows = self._rows("select distinct meter from secret where meter != ? order by meter", (_OURS,))
+        return tuple(row[0] for row in rows)
 
     # --- keys on their way ----------------------------------------------------------------------------
 
     def pending(self, meter: str) -> MeterKeys | None:
         """Keys that a meter may have already in place of those in use; None where none are on their way."""
+        return self.pending_of((meter,)).get(meter)
+
+    def pending_of(self, meters: Iterable[str]) -> dict[str, MeterKeys]:
+        """As `pending`, of those of many meters that have any on their way."""
+        found: dict[str, dict[str, tuple[int, Secret]]] = {}
+        for meter, kind, suite, secret in self._newest(meters, _ON_THEIR_WAY):
+            found.setdefault(meter, {})[kind.removeprefix(_PENDING)] = suite, secret
+        keys = {meter: _credentials(secrets).keys for meter, secrets in found.items()}
+        return {meter: pending for meter, pending in keys.items() if pending is not None}
+
+    def withdrawn(self, meter: str) -> MeterKeys | None:
+        """The last keys that were pending and are no more: a meter may have them that said otherwise."""
         rows = self._rows(
-            "select kind, suite, wrapped from secret where number in (select max(number) from secret"
-            " where meter = ? and kind in (select value from json_each(?)) group by kind)",
-            (meter, json.dumps([_PENDING + kind for kind in _KINDS])),
+            "select kind, suite, wrapped from secret where meter = ?1 and number between"
+            " (select max(number) from secret where meter = ?1 and kind = ?2 and length(wrapped) > ?3)"
+            " and (select max(number) + ?4 from secret where meter = ?1 and kind = ?2"
+            " and length(wrapped) > ?3)",
+            (meter, _ON_THEIR_WAY[0], _WRAPPED_NOTHING, len(_ON_THEIR_WAY) - 1),
         )
-        found = {}
-        for kind, suite, wrapped in rows:
-            if not isinstance(suite, int):
-                raise SecurityError("a secret that is none", where=str(self._file))
-            found[kind.removeprefix(_PENDING)] = suite, self._unwrapped(meter, kind, wrapped)
-        return _credentials(found).keys
+        found = {
+            kind.removeprefix(_PENDING): (suite, self._unwrapped(meter, kind, wrapped))
+            for kind, suite, wrapped in rows
+        }
+        return None if self.pending(meter) is not None else _credentials(found).keys
 
     def offer(self, meter: str, keys: MeterKeys) -> MeterKeys:
         """Make keys pending, durably, before they are sent; gives those that are pending already instead.
@@ -218,7 +235,7 @@ class Keyring:
         with self._transaction():
             known = self.credentials(meter)
             if known.keys != keys:
-                rows = _parts(MeterCredentials(known.password, keys, known.title))
+                rows = _parts(replace(known, keys=keys))
                 self._insert((meter, kind, suite, value) for kind, suite, value in rows)
             if self.pending(meter) == keys:
                 self._insert(_pending_rows(meter, None))
@@ -235,8 +252,10 @@ class Keyring:
 
         Raises
         ------
-        SecurityError
+        KeysInMotionError
             Another process has it: two would send one meter two sets of keys.
+        SecurityError
+            The folder cannot be written.
         """
         file = self._file.with_name(f"{self._file.name}.rotation")
         try:
@@ -247,12 +266,36 @@ class Keyring:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise SecurityError(
+                raise KeysInMotionError(
                     "another process changes keys of this keyring", where=str(file), expected="one at a time"
                 ) from None
             yield
         finally:
             os.close(descriptor)
+
+    # --- public key cryptography ----------------------------------------------------------------------
+
+    def put_public(self, meter: str, parts: Mapping[str, bytes]) -> None:
+        """Record what is public of a meter, by name; nobody vouches for more than that we recorded it."""
+        with self._transaction():
+            self._insert((meter, _PUBLIC + name, 0, Secret(octets)) for name, octets in parts.items())
+
+    def public_of(self, meters: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, bytes]]:
+        """What was recorded last under some names, of those of many meters that have any."""
+        found: dict[str, dict[str, bytes]] = {}
+        for meter, kind, _, value in self._newest(meters, [_PUBLIC + name for name in names]):
+            found.setdefault(meter, {})[kind.removeprefix(_PUBLIC)] = value.reveal()
+        return found
+
+    def put_own(self, purpose: str, suite: int, scalar: Secret) -> None:
+        """Record a private key of ours; the one before stays as a version."""
+        with self._transaction():
+            self._insert([(_OURS, _own_kind(purpose, suite), suite, scalar)])
+
+    def own(self, purpose: str, suite: int) -> Secret | None:
+        """Our private key for a purpose in a suite; None where there is none."""
+        rows = list(self._newest((_OURS,), (_own_kind(purpose, suite),)))
+        return rows[0][3] if rows else None
 
     # --- counters -------------------------------------------------------------------------------------
 
@@ -287,7 +330,7 @@ class Keyring:
             None of them begins below.
         """
         with self._transaction():
-            blocks = {name: self._claim(name, _RESERVED, at_least) for name in names}
+            blocks = {name: self._claim(name, RESERVED, at_least) for name in names}
         session = CounterSession(self, blocks)
         try:
             yield session
@@ -295,6 +338,19 @@ class Keyring:
             session.flush()
 
     # --- pieces ---------------------------------------------------------------------------------------
+
+    def _newest(self, meters: Iterable[str], kinds: Iterable[str]) -> Iterator[tuple[str, str, int, Secret]]:
+        """Newest versions of some kinds of secrets of meters."""
+        rows = self._rows(
+            "select meter, kind, suite, wrapped from secret where number in"
+            " (select max(number) from secret where meter in (select value from json_each(?))"
+            " and kind in (select value from json_each(?)) group by meter, kind)",
+            (json.dumps(list(meters)), json.dumps(list(kinds))),
+        )
+        for meter, kind, suite, wrapped in rows:
+            if not isinstance(suite, int):
+                raise SecurityError("a secret that is none", where=str(self._file))
+            yield meter, kind, suite, self._unwrapped(meter, kind, wrapped)
 
     def _insert(self, secrets: Iterable[tuple[str, str, int, Secret]]) -> None:
         rows = [
@@ -341,11 +397,12 @@ class Keyring:
             raise SecurityError(f"cannot be read: {error}", where=str(self._file)) from None
 
     def _wrapped(self, meter: str, kind: str, value: Secret) -> bytes:
-        if len(value) > MAX_SECRET_OCTETS:
+        most = MAX_CERTIFICATE_OCTETS if kind.startswith(_PUBLIC) else MAX_SECRET_OCTETS
+        if len(value) > most:
             raise SecurityError(
                 f"a secret of {len(value)} octets",
                 where=f"{kind} of meter {meter}",
-                expected=f"at most {MAX_SECRET_OCTETS} octets",
+                expected=f"at most {most} octets",
             )
         return aes_key_wrap_with_padding(self._store_key.reveal(), _mark(meter, kind) + value.reveal())
 
@@ -365,51 +422,6 @@ class Keyring:
                 expected="a keyring that nobody else wrote to",
             )
         return Secret(octets[_MARK_OCTETS:])
-
-
-class CounterSession:
-    """Counters of one run over many meters; a `CounterStore`.
-
-    Invariant: send counters come out of blocks that the keyring gave to this session alone; the highest
-    counters believed are written by `flush`.
-    """
-
-    __slots__ = ("_blocks", "_keyring", "_pending")
-
-    def __init__(self, keyring: Keyring, firsts: Mapping[str, int]) -> None:
-        self._keyring = keyring
-        self._blocks = {name: (first, first + _RESERVED) for name, first in firsts.items()}
-        self._pending: dict[str, int] = {}
-
-    def load(self, name: str) -> int:
-        """What the next counter would be, or the last one believed."""
-        if name in self._blocks:
-            return self._blocks[name][0]
-        return self._pending[name] if name in self._pending else self._keyring.load(name)
-
-    def reserve(self, name: str, count: int, at_least: int = 0) -> int:
-        """Counters of the session's block; a new one of the keyring, durable, where they do not suffice."""
-        if name not in self._blocks:
-            return self._keyring.reserve(name, count, at_least)
-        first, end = self._blocks[name]
-        first = max(first, at_least)
-        if first + count > end:
-            size = max(count, _RESERVED)
-            first = self._keyring.reserve(name, size, at_least)
-            end = first + size
-        self._blocks[name] = first + count, end
-        return first
-
-    def save(self, values: Mapping[str, int]) -> None:
-        """Keep what was believed for `flush`."""
-        for name, value in values.items():
-            self._pending[name] = max(value, self._pending.get(name, 0))
-
-    def flush(self) -> None:
-        """Write what was believed since the last flush."""
-        if self._pending:
-            self._keyring.save(self._pending)
-            self._pending.clear()
 
 
 def store_key(file: Path) -> Secret:
@@ -495,3 +507,7 @@ def _pending_rows(meter: str, keys: MeterKeys | None) -> list[tuple[str, str, in
         (meter, _PENDING + kind, suite, (None if keys is None else getattr(keys, kind)) or Secret(b""))
         for kind in _KINDS
     ]
+
+
+def _own_kind(purpose: str, suite: int) -> str:
+    return f"own_{purpose}_{suite}"

@@ -12,12 +12,14 @@ from openami.headend.backfill import Mask, PresentIntervals, orders_for, present
 from openami.headend.collection import CollectionPolicy, CollectionReport, Collector
 from openami.headend.dlms_conversation import LinkSettings
 from openami.headend.dlms_tcp import dlms_tcp_drivers
+from openami.headend.key_rotation import Rotation
 from openami.quantities.civil_time import CivilDay
 from openami.quantities.obis import ObisCode
 from openami.readings.door import Door
 from openami.readings.interval_block import IntervalBlock
 from openami.readings.read_order import ReadOrder
-from openami.workspace.meter_access import meter_access, passwords_of
+from openami.workspace.admission import meter_access
+from openami.workspace.meter_access import passwords_of
 from openami.workspace.workspace import Workspace
 
 HORIZON_DAYS = 7
@@ -89,6 +91,7 @@ async def collect(
     policy: CollectionPolicy | None = None,
     link: LinkSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
+    settled: Callable[[Rotation], None] | None = None,
 ) -> CollectionReport:
     """Execute orders; what the report calls read is durable.
 
@@ -100,6 +103,8 @@ async def collect(
         How many at once and how often.
     link:
         How patient the driver is.
+    settled:
+        Told which keys a meter was seen to have whose rotation was interrupted.
 
     Raises
     ------
@@ -108,11 +113,12 @@ async def collect(
     SecurityError
         The keyring cannot be opened or written.
     """
-    with meter_access(workspace.folder, orders, workspace.clock.now()) as security:
+    told = settled or (lambda found: None)
+    with meter_access(workspace.folder, orders, workspace.clock.now(), told, link) as admission:
         collector = Collector(
             door or workspace.door,
             workspace.clock,
-            dlms_tcp_drivers(link, security),
+            dlms_tcp_drivers(link, admission, admission.settle),
             policy=policy,
             progress=progress,
         )

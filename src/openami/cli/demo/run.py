@@ -33,9 +33,10 @@ from openami.readings.door import Batch
 from openami.readings.read_order import ReadOrder
 from openami.readings.register_read import RegisterRead
 from openami.security.keyring import MeterCredentials
+from openami.workspace.admission import meter_access
 from openami.workspace.analysis import area_losses, look_for_theft
 from openami.workspace.collecting import collect, orders_of_day
-from openami.workspace.meter_access import meter_access, put_credentials
+from openami.workspace.meter_access import put_credentials
 from openami.workspace.settings import Settings
 from openami.workspace.upkeep import compact_months
 from openami.workspace.workspace import Workspace
