@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from openami.headend.dlms_meter import Meter
+from openami.headend.key_rotation import rotate
+from openami.headend.push_keys import PushKeys
 from openami.headend.push_listener import Push, PushFault, PushListener
 from openami.meter.companion.objects import companion_device
 from openami.meter.control_channel import ControlChannel
@@ -23,7 +25,7 @@ from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.push_message import Carrier, push_frames, push_protection, push_target
 from openami.meter.push_sender import Pushing, PushSender
 from openami.meter.tcp_server import FleetServer
-from openami.protocols.dlms.client.client_security import ClientSecurity
+from openami.protocols.dlms.client.client_security import ClientSecurity, send_counter_name
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, structure
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.framing.push_framing import Framing
@@ -33,11 +35,13 @@ from openami.protocols.dlms.protection.general_ciphering import KeySource
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.protocols.dlms.server.notifications import PLAIN
 from openami.quantities.clock import SimulatedClock
-from openami.quantities.errors import LocalProtocolError
+from openami.quantities.errors import LocalProtocolError, ProtectionError
 from openami.quantities.obis import ObisCode
 from openami.readings.event import EventCode
-from openami.security.meter_keys import MeterKeys
+from openami.security.keyring import MeterCredentials
+from openami.security.meter_keys import KeyKind, MeterKeys
 from openami.security.secret import Secret
+from openami.workspace.meter_access import HEAD_END_TITLE, open_keyring
 
 START = datetime(2026, 3, 9, 23, tzinfo=UTC)
 NOTHING = Data(Tag.INTEGER, 0)
@@ -252,6 +256,63 @@ async def test_a_value_that_only_time_changes_is_watched_once_a_minute() -> None
             minutes += 1
         await world.until(lambda: len(world.heard) == 1)
         assert world.heard[0].value[2] > energy + 5  # type: ignore[index,operator]
+
+
+async def test_pushes_are_deciphered_before_while_and_after_keys_are_rotated(tmp_path: Path) -> None:
+    async with street(keyed=True) as world:
+        spec = world.fleet.meter_spec("M0000")
+        assert spec.keys is not None
+        with open_keyring(tmp_path) as keyring:
+            old = spec.keys.meter_keys()
+            keyring.put({"M0000": MeterCredentials(None, old, spec.system_title)})
+            keys = PushKeys(keyring)
+            world.listener = PushListener(
+                world.heard.append, world.clock, keys=keys.in_use, on_their_way=keys.on_their_way,
+                on_fault=world.faults.append, counters=keyring,
+            )  # fmt: skip
+            port = await world.listener.start_tcp("127.0.0.1")
+
+            def reach(some: MeterKeys) -> Meter:
+                keyring.reserve(send_counter_name(HEAD_END_TITLE, some), 0, 1000)
+                security = ClientSecurity(HEAD_END_TITLE, some, counters=keyring)
+                return Meter("127.0.0.1", world.port, server=spec.wport, security=security)
+
+            async def pushed(some: MeterKeys, heard: int) -> None:
+                async with reach(some) as meter:
+                    await meter.set(SETUP, destination(port), 3)
+                    await meter.action(SETUP, 1, NOTHING)
+                    await world.until(lambda: len(world.heard) + len(world.faults) >= heard)
+
+            await pushed(old, 1)
+            security = world.fleet.security("M0000")
+            assert security is not None
+            new = keyring.offer("M0000", replace(MeterKeys.random(), global_broadcast=None))
+            await pushed(old, 2)  # on their way, and not there
+            security.change_key(KeyKind.AUTHENTICATION, new.authentication)
+            mixed = old.with_key(KeyKind.AUTHENTICATION, new.authentication)
+            await pushed(mixed, 3)
+            security.keys = new
+            await pushed(new, 4)  # there, and nobody knows yet
+            keyring.settle("M0000", new)
+            await pushed(new, 5)
+            done = await rotate(keyring, "M0000", reach, (KeyKind.GLOBAL_UNICAST, KeyKind.AUTHENTICATION))
+            assert done.outcome.good
+            await pushed(security.keys, 6)
+            assert (len(world.heard), world.faults) == (6, [])
+            assert {push.title for push in world.heard} == {spec.system_title}
+            rotated, security.keys = security.keys, new
+            await pushed(new, 7)  # somebody has the keys of before
+            assert len(world.heard) == 6
+            assert isinstance(world.faults[0].error, ProtectionError)
+            security.keys = rotated
+            # What was taken once is not taken again, whatever keys are on their way.
+            keyring.offer("M0000", replace(MeterKeys.random(), global_broadcast=None))
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(world.heard[5].frames[0])
+            writer.close()
+            await world.until(lambda: len(world.faults) == 2)
+            assert "was used before" in str(world.faults[1].error)
+            await world.listener.close()
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +20,8 @@ from openami.cli.dlms_access import (
     opened_keyring,
 )
 from openami.cli.output import JsonOption, plain, stderr
-from openami.headend.push_listener import Push, PushFault, PushListener
+from openami.headend.push_keys import PushKeys
+from openami.headend.push_listener import KeysOf, Push, PushFault, PushListener
 from openami.protocols.dlms.apdus.notification import DataNotification
 from openami.protocols.dlms.client.attribute_value import plain_text
 from openami.protocols.dlms.client.vendor_quirks import quirks_named
@@ -49,8 +51,8 @@ def push_listen(
     """Print each notification as one JSON line: meter, time, value, frames; what is wrong goes to stderr.
 
     One whose keys are not known, or whose counter was used before, is printed undeciphered with the reason.
-    Keys are those of all meters of a keyring, by system title, or one pair for every meter. With --json the
-    first line says where it listens.
+    Keys are those that the meters of a keyring have now, by system title, or one pair for every meter. With
+    --json the first line says where it listens.
 
     Example: ami dlms push-listen --port 4059 --transport both --keyring ami-data
     """
@@ -59,24 +61,22 @@ def push_listen(
     if protection not in PROTECTIONS:
         raise FormatError(f"protection {protection!r}", where="--protection", expected=", ".join(PROTECTIONS))
     one = keys_of(guek, gak, suite_number)
-    known: dict[bytes, MeterKeys] = {}
     if keyring is None:
-        _listen(host, port, transport, one, known, None, protection, quirk, count, json)
+        _listen(
+            host, port, transport, lambda title: one, lambda title: (), None, protection, quirk, count, json
+        )
         return
     with opened_keyring(keyring) as ring:
-        for meter in ring.meters():
-            credentials = ring.credentials(meter)
-            if credentials.keys is not None and credentials.title is not None:
-                known[credentials.title] = credentials.keys
-        _listen(host, port, transport, one, known, ring, protection, quirk, count, json)
+        keys = PushKeys(ring, one)
+        _listen(host, port, transport, keys.in_use, keys.on_their_way, ring, protection, quirk, count, json)
 
 
 def _listen(
     host: str,
     port: int,
     transport: str,
-    one: MeterKeys | None,
-    known: dict[bytes, MeterKeys],
+    keys: KeysOf,
+    on_their_way: Callable[[bytes], Sequence[MeterKeys]],
     counters: CounterStore | None,
     protection: str,
     quirk: str,
@@ -101,7 +101,8 @@ def _listen(
         listener = PushListener(
             told,
             SystemClock(),
-            keys=lambda title: known.get(title, one),
+            keys=keys,
+            on_their_way=on_their_way,
             on_fault=_complain,
             minimum=PROTECTIONS[protection],
             counters=counters,

@@ -1,6 +1,7 @@
 """What meters send unasked, over TCP and UDP: taken in whatever framing, deciphered, handed on.
 
-    listener = PushListener(on_push, SystemClock(), keys=keyring_keys)
+    keys = PushKeys(keyring)
+    listener = PushListener(on_push, SystemClock(), keys=keys.in_use, on_their_way=keys.on_their_way)
     port = await listener.start_tcp("0.0.0.0", 4059)
 
 Anybody can connect to such a port. Who sends decides nothing about our memory or time: connections, octets of
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from openami.protocols.dlms.apdus.apdu import decode_apdu
 from openami.protocols.dlms.apdus.block_transfer import UnconfirmedBlocks
@@ -40,6 +41,8 @@ from openami.quantities.clock import Clock
 from openami.quantities.errors import LinkError, ProtectionError, ProtocolError, RemoteProtocolError
 from openami.security.counters import CounterStore, MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import SYSTEM_TITLE_OCTETS, MeterKeys
+
+T = TypeVar("T")
 
 _NO_TITLE: Final = bytes(SYSTEM_TITLE_OCTETS)
 _CIPHERS: Final = 100_000
@@ -133,6 +136,10 @@ def _nobody(title: bytes) -> MeterKeys | None:
     return None
 
 
+def _none_on_their_way(title: bytes) -> Sequence[MeterKeys]:
+    return ()
+
+
 def _unheard(fault: PushFault) -> None:
     return None
 
@@ -150,6 +157,8 @@ class PushListener:
         What time it is.
     keys:
         Keys by system title.
+    on_their_way:
+        Keys that a meter may have in place of those, by system title: asked for where those do not open it.
     on_fault:
         Given what is wrong.
     minimum:
@@ -170,6 +179,7 @@ class PushListener:
         clock: Clock,
         *,
         keys: KeysOf = _nobody,
+        on_their_way: Callable[[bytes], Sequence[MeterKeys]] = _none_on_their_way,
         on_fault: Callable[[PushFault], None] = _unheard,
         minimum: Protection = Protection.NONE,
         counters: CounterStore | None = None,
@@ -183,6 +193,7 @@ class PushListener:
         self._on_fault = on_fault
         self._clock = clock
         self._keys = keys
+        self._on_their_way = on_their_way
         self._minimum = minimum
         self._received = ReceiveCounters(counters or MemoryCounters())
         self._title = title
@@ -300,28 +311,47 @@ class PushListener:
         title = ciphered.title or b""
         if len(title) != SYSTEM_TITLE_OCTETS:
             raise ProtectionError("a ciphered notification without its sender's system title")
-        keys = self._keys(title)
-        if keys is None:
-            raise ProtectionError(f"no keys of {title.hex()}", expected="keys of every meter that pushes")
-        if not ciphered.header.level:
+        if not ciphered.header.level and self._keys(title) is not None:
             raise ProtectionError(f"an unprotected notification that calls itself {title.hex()}")
-        cipher = self._cipher(title, keys)
-        opened = cipher.open(apdu, self._minimum)
-        self._keep(title, cipher)
-        # What is handed on may be acted upon: the counter must not be believed again after a crash.
-        self._received.persist()
+        opened = self._believed(title, lambda cipher: cipher.open(apdu, self._minimum))
         return opened.apdu, title, opened.header.level
 
     def _general(self, apdu: bytes) -> tuple[bytes, bytes, Protection]:
         title = GeneralCiphering.from_bytes(apdu).header.originator
+        least = self._minimum or Protection.ENCRYPTED
+        opened = self._believed(
+            title, lambda cipher: GeneralCipher(cipher).open(apdu, least, _KEYS_OF_A_PUSH)
+        )
+        return opened.apdu, title, opened.level
+
+    def _believed(self, title: bytes, opened_by: Callable[[Cipher], T]) -> T:
+        """What a meter sent, opened by its keys, or by those on their way to it.
+
+        Raises
+        ------
+        ProtectionError
+            None of them opens it; says what was wrong with the first.
+        """
         keys = self._keys(title)
         if keys is None:
             raise ProtectionError(f"no keys of {title.hex()}", expected="keys of every meter that pushes")
         cipher = self._cipher(title, keys)
-        opened = GeneralCipher(cipher).open(apdu, self._minimum or Protection.ENCRYPTED, _KEYS_OF_A_PUSH)
+        try:
+            opened = opened_by(cipher)
+        except ProtectionError as wrong:
+            for other in self._on_their_way(title):
+                cipher = self._cipher(title, other)
+                try:
+                    opened = opened_by(cipher)
+                    break
+                except ProtectionError:
+                    continue
+            else:
+                raise wrong
         self._keep(title, cipher)
+        # What is handed on may be acted upon: the counter must not be believed again after a crash.
         self._received.persist()
-        return opened.apdu, title, opened.level
+        return opened
 
     def _cipher(self, title: bytes, keys: MeterKeys) -> Cipher:
         """The cipher of a meter: kept, because counters without a tag are remembered in it alone."""
