@@ -140,6 +140,15 @@ class BlockTransfer:
             block.number == 1 and bool(block.data) and (self._whole or self._first not in (b"", block.data))
         )
 
+    def repeats(self, block: TransferBlock) -> bool:
+        """True for the only block of the other side's message, again, while it has heard nothing of ours.
+
+        It may be the first block of another message too that says the same: only who reads it can tell.
+        """
+        alone = self._whole and self._received == 1 and self._first == block.data
+        unheard = self._said and self._acked == self._base
+        return alone and unheard and block.number == 1 and block.last
+
     def receive(self, block: TransferBlock) -> Step:
         """Take a block.
 

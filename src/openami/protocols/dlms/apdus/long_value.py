@@ -1,7 +1,8 @@
 """Values that a server sends or receives piece by piece in the blocks of GET, SET and ACTION.
 
 IEC 62056-5-3, service-specific block transfer: blocks are numbered from 1, each is acknowledged, none is
-repeated. Rule of this file: a value that is received is bounded, and a block out of turn ends the transfer.
+repeated. Rule of this file: a value that is received is bounded, and a block that is out of turn or of another
+request (invoke id) ends the transfer.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ from openami.protocols.dlms.encoding.limits import MAX_SET_VALUE
 BLOCK_HEADER = 13
 """Octets of a block of an answer besides its data, with the longest length field."""
 
+_INVOKE_ID = 0x0F
+
 FirstPiece = SetRequestFirst | SetRequestListFirst | ActionRequestFirst | ActionRequestListFirst
 FurtherPiece = SetRequestBlock | ActionRequestBlock
+
+
+def same_request(invoke: int, other: int) -> bool:
+    """True where two octets have one invoke id; priority and service class are beside it."""
+    return invoke & _INVOKE_ID == other & _INVOKE_ID
 
 
 class Service(Enum):
@@ -39,6 +47,8 @@ class LongAnswer:
     ----------
     service:
         The service that it answers.
+    invoke:
+        Invoke id and priority of the request.
     data:
         All of it, encoded.
     sent:
@@ -48,9 +58,14 @@ class LongAnswer:
     """
 
     service: Service
+    invoke: int
     data: bytes
     sent: int = 0
     block: int = 0
+
+    def belongs(self, service: Service, invoke: int) -> bool:
+        """True for a further block of this answer."""
+        return service is self.service and same_request(invoke, self.invoke)
 
     def next_piece(self, octets: int) -> tuple[bool, int, bytes]:
         """Whether it is the last, number and data of the next block."""

@@ -28,7 +28,7 @@ from openami.protocols.dlms.apdus.action import ActionRequest, ActionResponse
 from openami.protocols.dlms.apdus.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
 from openami.protocols.dlms.apdus.block_transfer import ABORT, BlockTransfer
 from openami.protocols.dlms.apdus.general_block import GENERAL_BLOCK_TRANSFER, read_block
-from openami.protocols.dlms.apdus.get import GetRequest, GetRequestList, GetRequestNext
+from openami.protocols.dlms.apdus.get import GET_REQUEST, GetRequest, GetRequestList, GetRequestNext
 from openami.protocols.dlms.apdus.initiate import (
     SUPPORTED,
     Conformance,
@@ -90,6 +90,10 @@ NOT_DECIPHERED = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, ServiceError.
 _GENERAL = frozenset((GENERAL_CIPHERING, GENERAL_SIGNING))
 _ACSE = frozenset((AARQ, AARE, RLRQ, RLRE))
 _BLOCK = bytes((GENERAL_BLOCK_TRANSFER,))
+_DONE_AGAIN = (bytes((GET_REQUEST,)),)
+"""Requests that change nothing. Said again in a block, they are served anew: the same octets may be the next
+request of a client that never changes its invoke id, and an answer of before would be a wrong value. Of all
+others the answer is repeated: what they do is done once."""
 _ASSOCIATION_CLASS = 15
 _REPLY_TO_CHALLENGE = 1
 
@@ -223,6 +227,8 @@ class ServerAssociation:
             return [(NOT_AGREED if self.associated else NOT_ASSOCIATED).to_bytes()]
         try:
             block = read_block(Reader(apdu, 1))
+            if transfer is not None and transfer.repeats(block) and block.data[:1] not in _DONE_AGAIN:
+                return transfer.repeated()
             if transfer is None or transfer.begins_anew(block):
                 if block.number != 1 or not block.data:
                     return [] if block == ABORT else [ABORT.to_bytes()]

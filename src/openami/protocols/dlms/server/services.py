@@ -54,6 +54,7 @@ from openami.protocols.dlms.apdus.long_value import (
     LongRequest,
     Service,
     Taken,
+    same_request,
 )
 from openami.protocols.dlms.apdus.results import AccessError, AccessResult, ServiceError, StateError
 from openami.protocols.dlms.apdus.set import (
@@ -299,12 +300,13 @@ class ServerServices:
     def _first_of_get(self, invoke: int, data: bytes) -> bytes:
         if not includes(self._conformance, Conformance.BLOCK_TRANSFER_GET) or len(data) > MAX_REASSEMBLED:
             return GetResponse(invoke, AccessResult.OTHER_REASON).to_bytes()
-        self._answer = LongAnswer(Service.GET, data)
+        self._answer = LongAnswer(Service.GET, invoke, data)
         return GetResponseBlock(invoke, *self._next_piece(self._answer)).to_bytes()
 
     def _next_of_get(self, request: GetRequestNext) -> GetResponseBlock:
         long = self._answer
-        if long is None or long.service is not Service.GET:
+        if long is None or not long.belongs(Service.GET, request.invoke):
+            self._answer = None
             return GetResponseBlock(request.invoke, True, request.block, AccessResult.NO_LONG_IN_PROGRESS)
         if request.block != long.block:
             self._answer = None
@@ -325,7 +327,11 @@ class ServerServices:
         """Take a block of a request; the last one is answered as the whole request is."""
         long = self._request
         sets = isinstance(piece, SetRequestFirst | SetRequestListFirst | SetRequestBlock)
-        if long is None or isinstance(long.first, SetRequestFirst | SetRequestListFirst) is not sets:
+        if (
+            long is None
+            or isinstance(long.first, SetRequestFirst | SetRequestListFirst) is not sets
+            or not same_request(piece.invoke, long.first.invoke)
+        ):
             self._request = None
             if sets:
                 result = AccessResult.NO_LONG_SET_IN_PROGRESS
@@ -404,12 +410,13 @@ class ServerServices:
     def _first_of_action(self, invoke: int, data: bytes) -> bytes:
         if not includes(self._conformance, Conformance.BLOCK_TRANSFER_ACTION) or len(data) > MAX_REASSEMBLED:
             return ActionResponse(invoke, AccessResult.OTHER_REASON).to_bytes()
-        self._answer = LongAnswer(Service.ACTION, data)
+        self._answer = LongAnswer(Service.ACTION, invoke, data)
         return ActionResponseBlock(invoke, *self._next_piece(self._answer)).to_bytes()
 
     def _next_of_action(self, request: ActionRequestNext) -> bytes:
         long = self._answer
-        if long is None or long.service is not Service.ACTION:
+        if long is None or not long.belongs(Service.ACTION, request.invoke):
+            self._answer = None
             return ActionResponse(request.invoke, AccessResult.NO_LONG_IN_PROGRESS).to_bytes()
         if request.block != long.block:
             self._answer = None
