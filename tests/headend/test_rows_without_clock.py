@@ -8,13 +8,18 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from openami.headend.dlms_meter import _last_capture
+from openami.headend.dlms_meter import Meter, _last_capture
+from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
+from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.protocols.dlms.apdus.descriptors import CLOCK_COLUMN, CaptureObject
+from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.protocols.dlms.client.profile_table import ProfileDescription, profile_table
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
+from openami.quantities.errors import LocalProtocolError
 from openami.quantities.obis import ObisCode
+from served_meters import served_fleet
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ENERGY = CaptureObject(3, ObisCode.parse("1-0:1.8.0"), 2)
@@ -93,3 +98,19 @@ def test_the_newest_first_are_turned_round() -> None:
     table = profile_table(description, columns, zone=BERLIN, newest_at=utc(25, 2))
     assert np.diff(table["time"].to_numpy()).min() > np.timedelta64(0)
     assert table["1-0:1.8.0"].to_pylist() == [2, 1, 0]
+
+
+async def test_scalers_and_nameplates_have_rows_without_times() -> None:
+    """IS 15959: 1-0:94.91.3 captures scaler_unit of each column of a profile, once and for all."""
+    curve, keys = CurveSpec(CurveKind.HOUSEHOLD, "UP"), KeySpec.of_seed(1, "I1")
+    meter = MeterSpec("I1", 16, curve, companion="is15959-like-3p", keys=keys)
+    security = ClientSecurity(b"TESTHES1", keys.meter_keys(), meter_title=meter.system_title)
+    name = "1-0:94.91.3"
+    async with served_fleet(FleetSpec(1, utc(23, 22), (meter,))) as (_, clock, port):
+        clock.advance(timedelta(days=1))
+        async with Meter("127.0.0.1", port, server=16, client=48, security=security) as reached:
+            table = await reached.profile(name)
+            assert (table.num_rows, table["time"].null_count) == (1, 1)
+            assert table.schema.metadata[b"time"] == b"none"
+            with pytest.raises(LocalProtocolError, match="have no times"):
+                await reached.profile(name, utc(23, 22))

@@ -284,7 +284,7 @@ class Meter:
         AccessError
             The meter refused.
         LocalProtocolError
-            A time without zone.
+            A time without zone, or a range of times of a profile that has none.
         RemoteProtocolError
             The buffer is not what its description says, or has no times.
         """
@@ -293,6 +293,8 @@ class Meter:
                 raise LocalProtocolError(f"{bound} without a zone", expected="a timezone-aware time")
         code = _code(name)
         description = await self._describe(code)
+        if (start or end) and description.clock is None and not description.period_s:
+            raise LocalProtocolError(f"the rows of {code} have no times", expected="no range, or entries")
         selector = await self._selector(description, start, end, entries)
         newest_at = None
         if description.clock is None:

@@ -6,7 +6,8 @@
 
 The metadata of a field carry ``obis``, ``class``, ``attribute`` and ``data_index``, and of a scaled register
 ``scaler`` and ``unit``: a value is ``count * 10**scaler`` of the unit. Those of the table carry ``profile``,
-``capture_period_s`` and ``time`` (``captured``, or ``reconstructed`` where the profile has no clock).
+``capture_period_s`` and ``time``: ``captured``; ``reconstructed`` where the profile has no clock; ``none``,
+and every time null, where it has no capture period either (scalers and nameplates of IS 15959, recalled).
 
 Null-data are expanded as the standard compresses: a time is one period after the row before, another value
 the same as in the row before; ``null_rows`` says how many rows that were, so that nothing is hidden. Rule
@@ -123,7 +124,10 @@ def profile_table(
         )
     count = len(columns[0].present) if columns else 0
     clock = description.clock
-    if clock is None:
+    timeless = clock is None and description.period_s == 0
+    if timeless:
+        times = np.full(count, "NaT", "datetime64[us]")
+    elif clock is None:
         times = _counted_back(description, count, newest_at, zone)
     elif columns:
         times = _times(columns[clock], description, zone, quirks)
@@ -135,7 +139,7 @@ def profile_table(
         pa.field(
             "time",
             _TIME_TYPE,
-            nullable=False,
+            nullable=timeless,
             metadata=_metadata(captured[clock]) if clock is not None else None,
         )
     ]
@@ -156,7 +160,7 @@ def profile_table(
         metadata={
             "profile": str(description.name),
             "capture_period_s": str(description.period_s),
-            "time": "reconstructed" if clock is None else "captured",
+            "time": "none" if timeless else "reconstructed" if clock is None else "captured",
         },
     )
     return pa.Table.from_arrays(arrays, schema=schema)
