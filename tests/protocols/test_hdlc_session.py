@@ -325,8 +325,8 @@ def test_a_message_without_llc_header_is_not_served(new_meter: Callable[[], Any]
 
 def test_links_beyond_the_limit_push_out_the_oldest(new_meter: Callable[[], Any]) -> None:
     session = HdlcServerSession({upper: new_meter().device() for upper in range(1, 5)})
-    first = (HdlcAddress(1), HdlcAddress(0))
-    pairs = [(HdlcAddress(1 + n % 4), HdlcAddress(n // 4)) for n in range(MAX_LINKS + 1)]
+    first = (HdlcAddress(1), HdlcAddress(1))
+    pairs = [(HdlcAddress(1 + n % 4), HdlcAddress(1 + n // 4)) for n in range(MAX_LINKS + 1)]
     for server, client in pairs:
         assert session.receive(HdlcFrame(server, client, control_of(FrameKind.SNRM)).to_bytes())
     (answer,) = HdlcDecoder().feed(session.receive(HdlcFrame(*first, control_of(FrameKind.RR)).to_bytes()))

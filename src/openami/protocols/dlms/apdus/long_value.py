@@ -1,7 +1,7 @@
 """Values that a server sends or receives piece by piece in the blocks of GET, SET and ACTION.
 
 IEC 62056-5-3, service-specific block transfer: blocks are numbered from 1, each is acknowledged, none is
-repeated. Rule of this file: a value that is received is bounded, and a block that is out of turn or of another
+repeated. Rule of this file: a value that is received is bounded; a block that is out of turn or of another
 request (invoke id) ends the transfer.
 """
 

@@ -24,6 +24,7 @@ FLAG: Final = 0x7E
 MAX_FRAME: Final = 0x7FF
 """Octets between the flags: the length has 11 bits."""
 
+NO_STATION: Final = 0
 ALL_STATIONS: Final = {1: 0x7F, 2: 0x7F, 4: 0x3FFF}
 """Address of everybody, by the octets of a server address."""
 
@@ -114,6 +115,12 @@ class HdlcAddress:
         if lower is None:
             return cls(upper)
         return cls(upper, lower, 2 if upper <= 0x7F and lower <= 0x7F else 4)
+
+    @property
+    def individual(self) -> bool:
+        """True where neither part is the address of everybody or of nobody."""
+        nobody_or_all = (NO_STATION, ALL_STATIONS[self.octets])
+        return self.upper not in nobody_or_all and self.lower not in nobody_or_all
 
     def to_bytes(self) -> bytes:
         """Seven bits an octet, the lowest bit set in the last one."""

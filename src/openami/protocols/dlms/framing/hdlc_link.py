@@ -22,7 +22,7 @@ from openami.quantities.errors import LinkError, LocalProtocolError, RemoteProto
 MAX_IDLE_POLLS: Final = 8
 """Polls sent at once while the meter has nothing to say; after them one each time-out."""
 
-_UNDEFINED_CONTROL, _TOO_LONG, _WRONG_NUMBER = 0x01, 0x04, 0x08
+_UNDEFINED_CONTROL, _NOT_PERMITTED, _TOO_LONG, _WRONG_NUMBER = 0x01, 0x03, 0x04, 0x08
 _EVENTS = {
     FrameKind.SNRM: LinkEvent.SNRM,
     FrameKind.DISC: LinkEvent.DISC,
@@ -110,7 +110,8 @@ class _Station:
 class PrimaryLink(_Station):
     """The client's end.
 
-    Invariant: while ``waiting`` the turn is the meter's, and `timed_out` gives bytes or ends the link.
+    Invariant: while ``waiting`` the turn is the meter's, and `timed_out` gives bytes or ends the link. It is
+    ours again with the F bit, or with the one frame of a window of one: behind a message more may follow.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ class PrimaryLink(_Station):
 
     __slots__ = (
         "_attempts",
+        "_brought",
         "_idle_polls",
         "_line_echoes",
         "_repetitions",
@@ -142,6 +144,7 @@ class PrimaryLink(_Station):
         super().__init__(own, peer, parameters or HdlcParameters())
         self._repetitions = repetitions
         self._attempts = 0
+        self._brought = False
         self._idle_polls = 0
         self._unnumbered = Inbox()
         self._line_echoes = False
@@ -212,7 +215,7 @@ class PrimaryLink(_Station):
         return self._frame(control_of(FrameKind.SNRM), b"" if default else self._parameters.to_bytes())
 
     def _take_turn(self) -> bytes:
-        self.waiting, self._attempts = True, 0
+        self.waiting, self._attempts, self._brought = True, 0, False
         return self._emit(self._turn_frames())
 
     def _emit(self, frames: list[HdlcFrame]) -> bytes:
@@ -288,9 +291,11 @@ class PrimaryLink(_Station):
                 self._idle_polls += 1
                 moved = True
         messages = () if message is None else (message,)
-        if message is not None and not self._outbox:
+        self._brought = self._brought or message is not None
+        ended = frame.poll_final or (message is not None and self.agreed.window_receive == 1)
+        if ended and self._brought and not self._outbox:
             self.waiting, self._idle_polls = False, 0
-        elif self.waiting and frame.poll_final and moved and not self._peer_busy:
+        elif self.waiting and frame.poll_final and (moved or self._brought) and not self._peer_busy:
             return Heard(messages, self._take_turn())
         return Heard(messages)
 
@@ -310,7 +315,7 @@ class PrimaryLink(_Station):
 class SecondaryLink(_Station):
     """The meter's end.
 
-    Invariant: `turn` gives bytes only after a command with the P bit, and once for each.
+    Invariant: `turn` gives bytes only after a command with the P bit, or SNRM or DISC, and once for each.
 
     Parameters
     ----------
@@ -332,15 +337,21 @@ class SecondaryLink(_Station):
         self._reply = None
         kind = frame.kind
         event = _EVENTS.get(kind)
+        message = None
         if event in (LinkEvent.SNRM, LinkEvent.DISC):
             self._change_mode(frame, event)
-        elif kind in _NUMBERED and self.state is LinkState.CONNECTED:
-            return self._receive_numbered(frame)
-        elif kind in _NUMBERED and frame.poll_final:
+            return None
+        if kind in _NUMBERED and self.state is LinkState.CONNECTED:
+            message = self._receive_numbered(frame)
+        elif kind is FrameKind.UI and self.state is LinkState.CONNECTED:
+            self._reply = []
+        elif kind in _NUMBERED or kind is FrameKind.UI:
             self._react(LinkEvent.POLLED)
         elif kind is FrameKind.UNKNOWN:
             self._refuse(frame, _UNDEFINED_CONTROL)
-        return None
+        if not frame.poll_final:
+            self._reply = None
+        return message
 
     def send(self, message: bytes) -> None:
         """Queue an answer; it goes out in our turns."""
@@ -357,6 +368,9 @@ class SecondaryLink(_Station):
         if len(frame.information) > self.agreed.receive:
             self._refuse(frame, _TOO_LONG)
             return None
+        if frame.information and frame.kind is not FrameKind.I:
+            self._refuse(frame, _NOT_PERMITTED)
+            return None
         try:
             self._outbox.acknowledge(frame.receive_sequence)
         except RemoteProtocolError:
@@ -371,8 +385,7 @@ class SecondaryLink(_Station):
             except RemoteProtocolError:
                 self._refuse(frame, _TOO_LONG)
                 return None
-        if frame.poll_final:
-            self._reply = []
+        self._reply = []
         return message
 
     def _change_mode(self, frame: HdlcFrame, event: LinkEvent) -> None:
@@ -391,8 +404,9 @@ class SecondaryLink(_Station):
         self._react(event, information)
 
     def _refuse(self, frame: HdlcFrame, why: int) -> None:
-        numbers = self._inbox.expected << 5 | self._outbox.next_number << 1
-        self._refusal = bytes((frame.control, numbers, why))
+        if self.state is not LinkState.REJECTING:
+            numbers = self._inbox.expected << 5 | self._outbox.next_number << 1
+            self._refusal = bytes((frame.control, numbers, why))
         self._react(LinkEvent.NONSENSE)
 
     def _react(self, event: LinkEvent, information: bytes = b"") -> None:

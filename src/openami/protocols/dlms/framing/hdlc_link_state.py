@@ -13,7 +13,7 @@ P bit; the meter gives it back with the F bit.
 
 Two rules. What we want to do and have no row for is our own error (`LocalProtocolError`, nothing changes).
 What comes and has no row is not for this state and changes nothing: a line doubles frames, and answers come
-late.
+late. The meter answers where it was polled (P), but SNRM and DISC always: who sends them can only wait.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ the logical device, the lower one the physical device (the meter on a bus), the 
 Each pair has a link of its own, and on it an association, which begins with SNRM and ends with DISC.
 
 Rules of this file: `receive` never raises because of what it is fed; what is not for us, or cannot be read,
-is answered by silence, as on a bus it must be; and what is kept is bounded for the whole line.
+is answered by silence, as on a bus it must be; and what is kept is bounded for the whole line. What UI frames
+carry is not served: a poll in one is answered as any other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from openami.quantities.errors import RemoteProtocolError
 MAX_LINKS: Final = 256
 """Links of one line; the oldest is forgotten, and its client hears DM when it goes on."""
 
-_BOTH_WAYS = (FrameKind.I, FrameKind.RR, FrameKind.RNR)
+_BOTH_WAYS = (FrameKind.I, FrameKind.RR, FrameKind.RNR, FrameKind.UI)
 _COMMANDS = (FrameKind.SNRM, FrameKind.DISC, FrameKind.UNKNOWN, *_BOTH_WAYS)
 
 
@@ -153,8 +154,14 @@ class HdlcServerSession:
         return answer
 
     def _is_ours(self, frame: HdlcFrame) -> bool:
-        """True for a command to a device of ours that is no echo of our own answer."""
+        """True for a command of a client to a device of ours.
+
+        Who calls everybody (all-station) is not answered, nor who calls nobody or has no address of his own.
+        What has a source of more than one octet comes from a meter on the bus, or is an echo of our own.
+        """
         called = frame.destination
+        if not called.individual or not frame.source.individual or frame.source.octets != 1:
+            return False
         if self._station is not None and called.lower is not None and called.lower != self._station:
             return False
         known = self._conversations
