@@ -75,6 +75,7 @@ PRINTS = {
     "ami dlms serve": "where the meters listen, as soon as they do, and which client needs what",
     "ami dlms keys show": "the keys of each meter by fingerprint, those on their way, and our counter",
     "ami dlms keys import": "the fingerprints of what was recorded",
+    "ami dlms keys import-own": "the fingerprint of its public key",
     "ami dlms keys rotate": "each meter with what was seen of its keys, or why it has not new ones",
     "ami dlms keys check": "for each meter which keys it was seen to have",
     "ami dlms models": "the models with their objects, classes, clients and sources, or one with its list",

@@ -1,4 +1,4 @@
-"""`ami dlms keys`: the keys of a utility's meters: what the keyring has, and new ones for the meters.
+"""`ami dlms keys rotate` and `check`: new keys for meters, and which they have.
 
 Rule of this file: of a key its fingerprint is shown, of a password that there is one.
 """
@@ -6,35 +6,39 @@ Rule of this file: of a key its fingerprint is shown, of a password that there i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from openami.cli.dlms_access import (
-    GakOption,
-    GuekOption,
-    KekOption,
     MeterOptions,
-    keys_of,
     opened_keyring,
     reach_of,
-    secret_key,
     title_of,
     with_options,
 )
+from openami.cli.dlms_keyring import (
+    KINDS,
+    NAMES,
+    FolderOption,
+    MeterIdOption,
+    import_keys,
+    import_own,
+    named_meters,
+    prints,
+    show,
+)
 from openami.cli.dlms_public_keys import PublicKeyFiles, SigningKeyOption, TrustOption
-from openami.cli.output import DEFAULT_WORKSPACE, JsonOption, print_json, print_table, progress, stdout
-from openami.protocols.dlms.client.client_security import send_counter_name
+from openami.cli.output import DEFAULT_WORKSPACE, JsonOption, print_json, progress, stdout
 from openami.quantities.errors import FormatError, RegistryError, SecurityError
 from openami.quantities.obis import ObisCode
 from openami.security.keyring import Keyring, MeterCredentials
-from openami.security.meter_keys import KeyKind, MeterKeys
-from openami.security.secret import Secret
+from openami.security.meter_keys import KeyKind
 from openami.security.suites import suite
-from openami.workspace.meter_access import HEAD_END_TITLE, open_keyring
+from openami.workspace.meter_access import HEAD_END_TITLE
 
 if TYPE_CHECKING:
     from openami.headend.key_rotation import Reach, Rotation
@@ -44,20 +48,7 @@ commands = typer.Typer(
     "Example: ami dlms keys rotate --all --keyring ami-data"
 )
 
-KINDS: Final = {
-    "encryption": KeyKind.GLOBAL_UNICAST,
-    "authentication": KeyKind.AUTHENTICATION,
-    "master": KeyKind.MASTER,
-    "broadcast": KeyKind.GLOBAL_BROADCAST,
-}
-_NAMES: Final = {kind: name for name, kind in KINDS.items()}
 _USUAL: Final = ("encryption", "authentication", "master")
-
-FolderOption = Annotated[
-    Path,
-    typer.Option("--keyring", help="Workspace whose keyring has the keys.", envvar="OPENAMI_WORKSPACE"),
-]
-MeterIdOption = Annotated[str | None, typer.Option("--meter", help="Which meter of the keyring.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,9 @@ class ReachOptions:
     client: Annotated[int | None, typer.Option(help="Client; 1, management, without.")] = None
     physical: Annotated[int | None, typer.Option(help="Lower HDLC address, where there is one.")] = None
     transport: Annotated[str, typer.Option(help="tcp or udp (wrapper), or hdlc over TCP.")] = "tcp"
-    mechanism: Annotated[int | None, typer.Option(help="Mechanism 5 or 7; 5 without.")] = None
+    mechanism: Annotated[
+        int | None, typer.Option(help="Mechanism 5 or 7; as the keyring has it without.")
+    ] = None
     signing_key: SigningKeyOption = None
     meter_certificate: Annotated[
         Path | None,
@@ -93,87 +86,6 @@ class ReachOptions:
     timeout: Annotated[float, typer.Option(help="Seconds for each answer.", min=0.01)] = 5.0
     at_once: Annotated[int, typer.Option(help="Meters at the same time.", min=1, max=1000)] = 16
     trace: Annotated[bool, typer.Option("--trace", help="Show the frames on stderr.")] = False
-
-
-@commands.command("show")
-def show(
-    keyring: FolderOption = DEFAULT_WORKSPACE, meter: MeterIdOption = None, json: JsonOption = False
-) -> None:
-    """Show the keys of meters by their fingerprints, what is on its way, and our invocation counters.
-
-    A fingerprint is the first eight digits of the key's SHA-256: two people compare keys by it.
-
-    Example: ami dlms keys show --keyring ami-data --meter H000001
-    """
-    with opened_keyring(keyring) as ring:
-        known = _named_meters(ring, meter)
-        found = [_shown(ring, meter_id, ring.credentials(meter_id)) for meter_id in known]
-    if json:
-        print_json({"keyring": keyring, "meters": found})
-        return
-    kinds = tuple(KINDS)
-    print_table(
-        f"keys in {keyring}",
-        ("meter", "system title", "suite", *kinds, "counter", "password", "on their way"),
-        [
-            (
-                item["id"], item["system_title"], item["suite"],
-                *(item["keys"].get(kind) for kind in kinds), item["counter"], item["password"],
-                ", ".join(f"{kind} {print_}" for kind, print_ in item["pending"].items()),
-            )
-            for item in found
-        ],
-    )  # fmt: skip
-
-
-@commands.command("import")
-def import_keys(
-    meter: Annotated[str, typer.Argument(metavar="METER", help="Serial number of the meter.")],
-    keyring: FolderOption = DEFAULT_WORKSPACE,
-    guek: GuekOption = None,
-    gak: GakOption = None,
-    kek: KekOption = None,
-    gbek: Annotated[
-        str | None,
-        typer.Option("--gbek", help="Global broadcast encryption key, hex.", envvar="OPENAMI_DLMS_GBEK"),
-    ] = None,
-    password: Annotated[
-        str | None,
-        typer.Option(help="Password, where it has no keys.", envvar="OPENAMI_DLMS_PASSWORD"),
-    ] = None,
-    suite_number: Annotated[int, typer.Option("--suite", help="Security suite: 0, 1 or 2.")] = 0,
-    meter_title: Annotated[
-        str | None, typer.Option("--meter-title", help="System title that the meter has.")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Put the keys that a meter has into the keyring; secrets are better in the environment.
-
-    What the keyring knew before stays as a version.
-
-    Example: ami dlms keys import H000001 --keyring ami-data --meter-title 4f414d0000000001
-    """
-    keys = keys_of(guek, gak, suite_number, kek)
-    if keys is None and password is None:
-        raise SecurityError("no secrets", where="--guek", expected="--guek, --gak and --kek, or --password")
-    if keys is not None and kek is None:
-        raise SecurityError(
-            "no master key", where="--kek", expected="that of the meter: keys travel under it"
-        )
-    if gbek is not None:
-        if keys is None:
-            raise SecurityError("a broadcast key alone", where="--gbek", expected="--guek and --gak, too")
-        broadcast = secret_key(gbek, "--gbek", suite(suite_number).key_octets)
-        keys = keys.with_key(KeyKind.GLOBAL_BROADCAST, broadcast)
-    secret = None if password is None else Secret(password.encode("utf-8"))
-    credentials = MeterCredentials(secret, keys, title_of(meter_title, "--meter-title"))
-    with open_keyring(_folder(keyring)) as ring:
-        ring.put({meter: credentials})
-        shown = _shown(ring, meter, credentials)
-    if json:
-        print_json(shown)
-    else:
-        stdout.print(f"{meter}: {_prints(shown['keys']) or 'a password'}", markup=False)
 
 
 def rotate(
@@ -250,6 +162,9 @@ def check(options: ReachOptions, json: JsonOption = False) -> None:
     _work_on(options, "checking keys", check_keys, json)
 
 
+commands.command("show")(show)
+commands.command("import")(import_keys)
+commands.command("import-own")(import_own)
 commands.command("rotate")(with_options(ReachOptions, rotate))
 commands.command("check")(with_options(ReachOptions, check))
 
@@ -296,9 +211,9 @@ def _ways(options: ReachOptions, ring: Keyring) -> dict[str, MeterOptions]:
     if not options.everybody and options.meter is None:
         raise FormatError("which meter", where="--meter", expected="its serial number, or --all")
     if options.host is not None and options.meter is not None:
-        _named_meters(ring, options.meter)
+        named_meters(ring, options.meter)
         return {options.meter: _way(options, options.meter, options.host, options.server or 1)}
-    wanted = _named_meters(ring, options.meter)
+    wanted = named_meters(ring, options.meter)
     known = ring.credentials_of(wanted)
     ways = {
         meter_id: _way(options, meter_id, host, options.server or device)
@@ -371,53 +286,8 @@ def _kinds(text: str) -> tuple[KeyKind, ...]:
     return tuple(KINDS[name] for name in names)
 
 
-def _named_meters(ring: Keyring, meter: str | None) -> Sequence[str]:
-    known = ring.meters()
-    if meter is None:
-        return known
-    if meter not in known:
-        raise RegistryError(
-            f"the keyring has no secrets of meter {meter!r}",
-            where="--meter",
-            expected=", ".join(known[:10]) or "a keyring with meters",
-        )
-    return (meter,)
-
-
-def _folder(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise SecurityError("no folder", where=str(folder), expected="the folder of a workspace")
-    return folder
-
-
-def _shown(ring: Keyring, meter_id: str, known: MeterCredentials) -> dict[str, Any]:
-    pending = ring.pending(meter_id)
-    keys = known.keys
-    return {
-        "id": meter_id,
-        "system_title": None if known.title is None else known.title.hex(),
-        "suite": None if keys is None else keys.suite_number,
-        "keys": _fingerprints(keys),
-        "counter": None if keys is None else ring.load(send_counter_name(HEAD_END_TITLE, keys)),
-        "password": known.password is not None,
-        "pending": {
-            kind: shown
-            for kind, shown in _fingerprints(pending).items()
-            if _fingerprints(keys).get(kind) != shown
-        },
-    }
-
-
-def _fingerprints(keys: MeterKeys | None) -> dict[str, str]:
-    return {} if keys is None else {_NAMES[kind]: shown for kind, shown in keys.fingerprints.items()}
-
-
-def _prints(keys: dict[str, str]) -> str:
-    return ", ".join(f"{kind} {shown}" for kind, shown in keys.items())
-
-
 def _line(found: Rotation) -> str:
-    keys = _prints({_NAMES[kind]: shown for kind, shown in found.fingerprints.items()})
+    keys = prints({NAMES[kind]: shown for kind, shown in found.fingerprints.items()})
     return f"{found.meter_id}: {found.outcome.value}" + "".join(
         f"; {text}" for text in (keys, found.detail) if text
     )
@@ -428,7 +298,7 @@ def _document(found: Rotation) -> dict[str, object]:
         "id": found.meter_id,
         "outcome": found.outcome.value,
         "good": found.outcome.good,
-        "changed": [_NAMES[kind] for kind in found.changed],
-        "keys": {_NAMES[kind]: shown for kind, shown in found.fingerprints.items()},
+        "changed": [NAMES[kind] for kind in found.changed],
+        "keys": {NAMES[kind]: shown for kind, shown in found.fingerprints.items()},
         "detail": found.detail,
     }

@@ -39,7 +39,9 @@ from openami.quantities.errors import FormatError, SecurityError
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.keyring import MeterCredentials
 from openami.security.meter_keys import MeterKeys
+from openami.security.public_keys import MeterPublicKeys, put_meter_keys
 from openami.security.secret import Secret
+from openami.security.suites import suite
 from openami.workspace.meter_access import HEAD_END_TITLE, open_keyring
 from openami.workspace.settings import write_whole
 
@@ -162,6 +164,11 @@ def serve(
     if public is not None:
         client = MANAGEMENT_CLIENT if chosen is None else chosen.management
         spec = _with_public_keys(spec, replace(public, client=client))
+        if keyring is not None:
+            signature, agreement = public.published(suite(suite_number))
+            published = MeterPublicKeys(public.mechanism, signature, agreement)
+            with open_keyring(keyring) as ring:
+                put_meter_keys(ring, dict.fromkeys((meter.meter_id for meter in spec.meters), published))
     if image is not None and chosen is not None:
         with whole_file(image) as file:
             file.write_bytes(_firmware(seed, chosen))

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from openami.cli.output import JsonOption, print_json, stderr
-from openami.meter.fleet_spec import AreaCurve, FleetSpec, MeterSpec, load_fleet
+from openami.meter.fleet_spec import AreaCurve, FleetSpec, KeySpec, MeterSpec, load_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.meter.serve import Serving, run
 from openami.quantities.civil_time import midnight, zone_of
 from openami.quantities.clock import Clock, SimulatedClock, SystemClock
 from openami.quantities.errors import FormatError
+from openami.security.suites import suite
 from openami.workspace.settings import write_whole
 
 commands = typer.Typer(help="Software meters on the wire.\n\nExample: ami meter serve --meters 10")
@@ -103,6 +104,17 @@ def _fleet(model: str, meters: int, zone: str, seed: int) -> FleetSpec:
     )
 
 
+def _published(keys: KeySpec) -> str:
+    """Mechanism and public keys of a meter, as a site file has them; empty where it has none."""
+    if keys.public_keys is None:
+        return ""
+    signature, agreement = keys.public_keys.published(suite(keys.suite))
+    return (
+        f', mechanism = {keys.public_keys.mechanism}, signature_certificate = "{signature.hex()}", '
+        f'agreement_certificate = "{agreement.hex()}"'
+    )
+
+
 def site_text(spec: FleetSpec, serving: Serving) -> str:
     """Site file that knows the meters of a served fleet, each at a usage point of its own."""
     lines = ['format = "openami-site"']
@@ -115,7 +127,8 @@ def site_text(spec: FleetSpec, serving: Serving) -> str:
         if (keys := meter.keys) is not None:
             credentials = (
                 f'keys = {{ global_unicast = "{keys.global_unicast}", '
-                f'authentication = "{keys.authentication}", master = "{keys.master}", suite = {keys.suite} }}'
+                f'authentication = "{keys.authentication}", master = "{keys.master}", '
+                f"suite = {keys.suite}{_published(keys)} }}"
                 f'\nsystem_title = "{meter.system_title.hex()}"'
             )
         lines.append(f"""

@@ -24,7 +24,7 @@ from openami.security.certificate_store import CertificateStore
 from openami.security.certificates import Certificate
 from openami.security.meter_keys import system_title
 from openami.security.secret import Secret
-from openami.security.signature import private_key, public_key
+from openami.security.signature import private_key, public_key, public_octets
 from openami.security.suites import Suite
 
 _MECHANISMS: Final = (Mechanism.HIGH_GMAC, Mechanism.HIGH_ECDSA)
@@ -77,6 +77,18 @@ class PublicKeySpec:
     def policy(self, usual: AssociationPolicy) -> AssociationPolicy:
         """The policy of the management client: its mechanism, and the forms that there are keys for."""
         return _policy(self, usual)
+
+    def published(self, suite: Suite) -> tuple[bytes, bytes]:
+        """The meter's public signature and key agreement key (both coordinates); empty without.
+
+        Raises
+        ------
+        SecurityError
+            A key is none of the suite.
+        """
+        keys = [_private(text, suite) for text in (self.signing, self.agreement)]
+        signature, agreement = (b"" if key is None else public_octets(key.public_key()) for key in keys)
+        return signature, agreement
 
     def equip(self, security: DeviceSecurity, suite: Suite, now: Callable[[], datetime]) -> None:
         """Give a meter its keys and anchors.

@@ -275,10 +275,14 @@ class Keyring:
 
     # --- public key cryptography ----------------------------------------------------------------------
 
-    def put_public(self, meter: str, parts: Mapping[str, bytes]) -> None:
-        """Record what is public of a meter, by name; nobody vouches for more than that we recorded it."""
+    def put_public(self, parts: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Record what is public of meters, by name, all or none."""
         with self._transaction():
-            self._insert((meter, _PUBLIC + name, 0, Secret(octets)) for name, octets in parts.items())
+            self._insert(
+                (meter, _PUBLIC + name, 0, Secret(octets))
+                for meter, named in parts.items()
+                for name, octets in named.items()
+            )
 
     def public_of(self, meters: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, bytes]]:
         """What was recorded last under some names, of those of many meters that have any."""

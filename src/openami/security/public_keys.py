@@ -7,7 +7,7 @@ a certificate is held against its dates, its purpose and the meter's system titl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -87,11 +87,34 @@ class MeterPublicKeys:
         Raises
         ------
         SecurityError
-            It is none of the suite, or its certificate is not valid now, or not the meter's.
+            As `held`; or its certificate is not valid at that instant.
+        """
+        held = self.held(kind, suite, title)
+        if isinstance(held, Certificate):
+            held.check_validity(now)
+            return held.public_key
+        return held
+
+    def held(
+        self, kind: CertificateKind, suite: Suite, title: bytes | None
+    ) -> Certificate | ec.EllipticCurvePublicKey | None:
+        """What is recorded for a purpose, whatever the time: a certificate, a bare key, or None.
+
+        Parameters
+        ----------
+        title:
+            System title of the meter; None where it is not known.
+
+        Raises
+        ------
+        SecurityError
+            It is none of the suite, or its certificate is for something or somebody else.
         """
         octets = self.signature if kind is CertificateKind.SIGNATURE else self.agreement
         if not octets:
             return None
+        if suite.curve is None:
+            raise SecurityError(f"public keys in suite {suite.number}", expected="suite 1 or 2")
         if len(octets) == suite.signature_octets:
             try:
                 return public_key(suite, octets)
@@ -104,12 +127,12 @@ class MeterPublicKeys:
                 f"a certificate of {whose}, for {certificate.kind.name.lower()}",
                 expected=f"one of {wanted}, for {kind.name.lower()}",
             )
-        if suite.curve is None or certificate.public_key.curve.name != suite.curve.name:
+        if certificate.public_key.curve.name != suite.curve.name:
             raise SecurityError(
-                f"a certificate of {certificate.public_key.curve.name}", expected=f"suite {suite.number}"
+                f"a certificate of {certificate.public_key.curve.name}",
+                expected=f"{suite.curve.name}, as suite {suite.number} has it",
             )
-        certificate.check_validity(now)
-        return certificate.public_key
+        return certificate
 
 
 def put_own_key(
@@ -128,15 +151,19 @@ def own_key(keyring: Keyring, kind: CertificateKind, suite: Suite) -> ec.Ellipti
     return None if scalar is None else private_key(suite, scalar)
 
 
-def put_meter_keys(keyring: Keyring, meter: str, keys: MeterPublicKeys) -> None:
-    """Record what is public of a meter."""
+def put_meter_keys(keyring: Keyring, keys: Mapping[str, MeterPublicKeys]) -> None:
+    """Record what is public of meters, all or none; what is there already and the same is left alone."""
+    known = meter_keys_of(keyring, keys)
     keyring.put_public(
-        meter,
         {
-            _MECHANISM: bytes((keys.mechanism,)),
-            _NAMES[CertificateKind.SIGNATURE]: keys.signature,
-            _NAMES[CertificateKind.AGREEMENT]: keys.agreement,
-        },
+            meter: {
+                _MECHANISM: bytes((new.mechanism,)),
+                _NAMES[CertificateKind.SIGNATURE]: new.signature,
+                _NAMES[CertificateKind.AGREEMENT]: new.agreement,
+            }
+            for meter, new in keys.items()
+            if known.get(meter) != new
+        }
     )
 
 

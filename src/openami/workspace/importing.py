@@ -174,7 +174,7 @@ def _import_site(workspace: Workspace, path: Path) -> FileReport:
     known = {meter.meter_id for meter in workspace.registry.meters()}
     workspace.registry.record(site.entities, actor=ACTOR, why=f"site file {path.name}")
     if site.credentials:
-        put_credentials(workspace.folder, site.credentials)
+        put_credentials(workspace.folder, site.credentials, site.public_keys)
     meters = {entity.meter_id for entity in site.entities if isinstance(entity, Meter)}
     return FileReport(path.name, "site", True, 0, 0, 0, 0, 0, len(meters - known), None, ())
 

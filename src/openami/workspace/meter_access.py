@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from openami.quantities.errors import SecurityError
 from openami.security.keyring import STORE_KEY_VARIABLE, Keyring, MeterCredentials, store_key
+from openami.security.public_keys import MeterPublicKeys, put_meter_keys
 
 HEAD_END_TITLE = b"OAMHES01"
 """System title of the head-end."""
@@ -34,10 +36,15 @@ def open_keyring(folder: Path) -> Keyring:
     return Keyring(file, store_key(key))
 
 
-def put_credentials(folder: Path, credentials: Mapping[str, MeterCredentials]) -> None:
-    """Record the secrets of meters, all or none."""
+def put_credentials(
+    folder: Path,
+    credentials: Mapping[str, MeterCredentials],
+    public_keys: Mapping[str, MeterPublicKeys] = MappingProxyType({}),
+) -> None:
+    """Record the secrets of meters, all or none, and then what is public of them."""
     with open_keyring(folder) as keyring:
         keyring.put(credentials)
+        put_meter_keys(keyring, public_keys)
 
 
 def passwords_of(folder: Path, meter_ids: Sequence[str]) -> dict[str, bytes]:

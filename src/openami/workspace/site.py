@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,9 +32,12 @@ from openami.registry.entities import (
     TransformerArea,
     UsagePoint,
 )
+from openami.security.certificates import CertificateKind
 from openami.security.keyring import MeterCredentials
 from openami.security.meter_keys import MeterKeys
+from openami.security.public_keys import MeterPublicKeys
 from openami.security.secret import Secret
+from openami.security.suites import suite
 
 
 def _known_zone(name: str) -> str:
@@ -70,6 +73,16 @@ Instant = Annotated[datetime, pydantic.BeforeValidator(_instant)]
 Ratio = tuple[Annotated[int, pydantic.Field(gt=0)], Annotated[int, pydantic.Field(gt=0)]]
 
 
+def _octets(value: object) -> bytes:
+    try:
+        return bytes.fromhex(str(value))
+    except ValueError:
+        raise ValueError("no hexadecimal number (expected: pairs of 0-9 a-f)") from None
+
+
+Hexadecimal = Annotated[bytes, pydantic.BeforeValidator(_octets)]
+
+
 class _Row(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -95,6 +108,9 @@ class _Keys(_Row):
     authentication: Annotated[str, pydantic.Field(repr=False)]
     master: Annotated[str, pydantic.Field(repr=False)]
     suite: Annotated[int, pydantic.Field(ge=0, le=2)] = 0
+    mechanism: Literal[5, 7] | None = None
+    signature_certificate: Hexadecimal = b""
+    agreement_certificate: Hexadecimal = b""
 
 
 class _Meter(_Row):
@@ -166,6 +182,7 @@ class Site:
 
     entities: tuple[Entity, ...]
     credentials: dict[str, MeterCredentials]
+    public_keys: dict[str, MeterPublicKeys] = field(default_factory=dict)
 
 
 def is_site_file(path: Path) -> bool:
@@ -214,7 +231,7 @@ def read_site(path: Path) -> Site:
             for row in site.agreement
         ),
     ]
-    return Site(tuple(entities), _credentials(site.meter, path))
+    return Site(tuple(entities), _credentials(site.meter, path), _public_keys(site.meter, path))
 
 
 def _credentials(rows: Iterable[_Meter], path: Path) -> dict[str, MeterCredentials]:
@@ -238,6 +255,26 @@ def _credentials(rows: Iterable[_Meter], path: Path) -> dict[str, MeterCredentia
         password = None if row.password is None else Secret(row.password.encode())
         title = None if row.system_title is None else bytes.fromhex(row.system_title)
         found[row.id] = MeterCredentials(password, keys, title)
+    return found
+
+
+def _public_keys(rows: Iterable[_Meter], path: Path) -> dict[str, MeterPublicKeys]:
+    """Mechanism and certificates of the meters of which the file says any."""
+    found = {}
+    for row in rows:
+        keys = row.keys
+        if keys is None or not (keys.mechanism or keys.signature_certificate or keys.agreement_certificate):
+            continue
+        title = None if row.system_title is None else bytes.fromhex(row.system_title)
+        try:
+            public = MeterPublicKeys(
+                keys.mechanism or 5, keys.signature_certificate, keys.agreement_certificate
+            )
+            for kind in (CertificateKind.SIGNATURE, CertificateKind.AGREEMENT):
+                public.held(kind, suite(keys.suite), title)
+        except SecurityError as error:
+            raise FormatError(str(error), where=f"{path}, keys of meter {row.id}") from None
+        found[row.id] = public
     return found
 
 
