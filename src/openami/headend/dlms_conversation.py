@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
+from openami.headend.secret_mask import SecretMask
 from openami.protocols.dlms.client.association import Operation
 from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
 from openami.protocols.driver import RecordedFrame
@@ -109,7 +110,8 @@ class Conversation:
         self._repetition = repetition
         self._deadline = 0.0
         self._left = 0
-        self._secret = b""
+        self._mask: SecretMask | None = None
+        self._secretive = False
 
     async def run(self, operation: Operation[T], *, repeats: int = 0, secret: bytes = b"") -> T:
         """Result of an operation.
@@ -128,7 +130,9 @@ class Conversation:
         ProtocolError
             As the operation.
         """
-        self._secret = secret or self._secret
+        self._secretive = bool(secret)
+        if secret:
+            self._mask = SecretMask(secret)
         try:
             outgoing = next(operation)
             while True:
@@ -176,9 +180,10 @@ class Conversation:
         return bool(again)
 
     def _send(self, octets: bytes) -> None:
-        secret = self._secret
-        # What holds no secret is no secret: the link remembers every one that it is given.
-        masked = octets.replace(secret, b"*" * len(secret)) if secret and secret in octets else None
+        masked = None
+        if self._mask is not None:
+            # What holds no secret is no secret: the link remembers every one that it is given.
+            masked = self._mask.first(octets) if self._secretive else self._mask.again(octets)
         self._link.send(octets, recorded=masked)
         self._deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_s
 
