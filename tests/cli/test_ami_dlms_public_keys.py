@@ -99,7 +99,7 @@ def test_a_meter_is_read_by_signatures_in_every_form(
     world: World, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAMI_DLMS_PASSPHRASE", PASSPHRASE)
-    ami = run_ami if form == "glo" else call_ami
+    ami = run_ami if (form, world.keys[-1]) == ("glo", "1") else call_ami
     done = world.read(*world.files, *world.agreement, *FORMS[form], ami=ami)
     assert done.document["values"][0]["raw"] == b"H000001".hex()
 
