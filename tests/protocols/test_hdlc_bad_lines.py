@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hdlc_line import BadLine
-from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress, HdlcDecoder, HdlcFrame
+from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcAddress, HdlcDecoder, HdlcFrame
 from openami.protocols.dlms.framing.hdlc_link import PrimaryLink, SecondaryLink
 from openami.protocols.dlms.framing.hdlc_link_state import LinkState
 from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
@@ -123,6 +123,66 @@ def run(seed: int) -> str:
         assert ended == "whole"
         assert talk.spoke_between == 0, "nobody speaks while the other does"
     return ended
+
+
+def time_outs(window: int, lost: int, *, from_meter: bool) -> int:
+    """A message of 2 windows and a segment each way; the ``lost``-th I frame of one station does not arrive.
+
+    Gives how often the client had to wait in vain, where both messages arrived once.
+    """
+    parameters = HdlcParameters.of(128, window)
+    client, meter = PrimaryLink(CLIENT, METER, parameters), SecondaryLink(METER, CLIENT, parameters)
+    asked: list[bytes] = []
+    told: list[bytes] = []
+    sent = {True: 0, False: 0}
+    message = random.Random(window).randbytes(128 * 2 * window + 1)
+
+    def arrive(octets: bytes, meters: bool) -> list[HdlcFrame]:
+        frames = []
+        for event in HdlcDecoder().feed(octets):
+            assert isinstance(event, HdlcFrame)
+            sent[meters] += event.kind is FrameKind.I
+            if event.kind is not FrameKind.I or meters is not from_meter or sent[meters] - 1 != lost:
+                frames.append(event)
+        return frames
+
+    waits, outgoing = 0, client.connect()
+    while not told:
+        answer = b""
+        for frame in arrive(outgoing, False):
+            if (heard := meter.receive(frame)) is not None:
+                asked.append(heard)
+                meter.send(heard[::-1])
+            answer += meter.turn()
+        outgoing = b""
+        for frame in arrive(answer, True):
+            got = client.receive(frame)
+            told += got.messages
+            outgoing += got.outgoing
+        if client.state is LinkState.CONNECTED and not sent[False]:
+            outgoing = client.send(message)
+        if not (outgoing or told):
+            waits += 1
+            outgoing = client.timed_out()
+    assert asked == [message]
+    assert told == [message[::-1]]
+    return waits
+
+
+@pytest.mark.parametrize("window", range(1, 8))
+@pytest.mark.parametrize("from_meter", [False, True])
+def test_each_i_frame_of_each_window_may_be_lost_at_the_cost_of_a_time_out_or_of_none(
+    window: int, from_meter: bool
+) -> None:
+    """A hole is told by what the last frame of a window asks for; the loss of that frame by nothing.
+
+    Nor is the loss of a client's first frame: the meter then acknowledges nothing new, as where an answer of
+    before was doubled, and at such a one the client sends nothing.
+    """
+    for lost in range(2 * window + 1):
+        first, last = lost % window == 0, lost % window == window - 1 or lost == 2 * window
+        waited = last or (first and not from_meter)
+        assert time_outs(window, lost, from_meter=from_meter) == int(waited), lost
 
 
 @pytest.mark.parametrize("share", range(SHARES))

@@ -22,9 +22,10 @@ from openami.protocols.dlms.framing.hdlc_frame import (
     control_of,
     crc16_x25,
 )
-from openami.protocols.dlms.framing.hdlc_link import PrimaryLink, SecondaryLink
+from openami.protocols.dlms.framing.hdlc_link import PrimaryLink, SecondaryLink, unnumbered_information
 from openami.protocols.dlms.framing.hdlc_link_state import LinkState
 from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.llc import RESPONSE
 from openami.protocols.dlms.server.hdlc_server import HdlcServerSession
 
 CLIENT, METER = HdlcAddress(16), HdlcAddress(1, 17, 2)
@@ -422,6 +423,16 @@ def test_where_the_last_frame_of_a_window_was_lost_the_time_out_asks_for_it() ->
     ready = HdlcFrame(CLIENT, METER, control_of(FrameKind.RR, receive_sequence=1))
     assert client.receive(ready) == ((), b"")
     assert not client.waiting
+
+
+def test_a_push_whose_last_segment_was_lost_spoils_no_other() -> None:
+    """UI frames have no numbers: where one begins with the LLC header, another message begins."""
+    client = linked(1)
+    first, second = (
+        unnumbered_information(RESPONSE + bytes((text,)) * 200, CLIENT, METER, 128) for text in b"ab"
+    )
+    heard = [message for frame in (first[0], *second) for message in client.receive(frame).messages]
+    assert heard == [RESPONSE + b"b" * 200]
 
 
 def test_a_meter_with_a_window_of_one_has_ended_with_its_frame_whatever_its_final_bit() -> None:

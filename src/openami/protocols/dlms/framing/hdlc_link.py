@@ -17,6 +17,7 @@ from openami.protocols.dlms.framing.hdlc_frame import FrameKind, HdlcAddress, Hd
 from openami.protocols.dlms.framing.hdlc_link_state import LinkEvent, LinkState, Role, heard, wanted
 from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
 from openami.protocols.dlms.framing.hdlc_transfer import Inbox, Outbox, Segment
+from openami.protocols.dlms.framing.llc import RESPONSE
 from openami.quantities.errors import LinkError, LocalProtocolError, RemoteProtocolError
 
 MAX_IDLE_POLLS: Final = 8
@@ -238,6 +239,8 @@ class PrimaryLink(_Station):
             return Heard()
         kind = frame.kind
         if kind is FrameKind.UI:
+            if frame.information.startswith(RESPONSE):  # another message: the end of the one before was lost
+                self._unnumbered = Inbox()
             message = self._unnumbered.append(frame.information, frame.segmented)
             return Heard() if message is None else Heard((message,))
         if kind in _NUMBERED and self.state is LinkState.CONNECTED:
