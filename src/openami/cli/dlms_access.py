@@ -29,12 +29,14 @@ from openami.cli.output import stderr
 from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.client.client_security import ClientSecurity, send_counter_name
 from openami.protocols.dlms.client.vendor_quirks import quirks_named
+from openami.protocols.dlms.framing.hdlc_parameters import MAX_INFORMATION, MAX_WINDOW, HdlcParameters
 from openami.protocols.dlms.protection.ciphered_apdu import Form
 from openami.protocols.dlms.protection.general_ciphering import KeySource
 from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.protection.security_control import AUTHENTICATED_ENCRYPTION, Protection
 from openami.quantities.civil_time import zone_of
-from openami.quantities.errors import FormatError, RegistryError, SecurityError
+from openami.quantities.errors import FormatError, QuantityError, RegistryError, SecurityError
+from openami.quantities.obis import ObisCode
 from openami.security.counters import CounterStore, MemoryCounters, earliest_counter
 from openami.security.keyring import Keyring, KeysInMotionError, MeterCredentials
 from openami.security.meter_keys import MeterKeys, system_title
@@ -147,6 +149,27 @@ class MeterOptions:
         int | None,
         typer.Option(help="Invocation counter to begin with at least; the meter is asked without.", min=0),
     ] = None
+    counter_object: Annotated[
+        str | None,
+        typer.Option(
+            "--counter-object", help="Where the meter shows everybody that counter; 0-0:43.1.0 without."
+        ),
+    ] = None
+    hdlc_window: Annotated[
+        int, typer.Option("--hdlc-window", help="HDLC frames at once to propose.", min=1, max=MAX_WINDOW)
+    ] = MAX_WINDOW
+    hdlc_information: Annotated[
+        int,
+        typer.Option(
+            "--hdlc-information",
+            help="Octets of an HDLC information field to propose.",
+            min=32,
+            max=MAX_INFORMATION,
+        ),
+    ] = MAX_INFORMATION
+    pre_established: Annotated[
+        bool, typer.Option("--pre-established", help="Of a client that need not associate: no AARQ.")
+    ] = False
     timeout: Annotated[float, typer.Option(help="Seconds for each answer.", min=0.01)] = 5.0
     repeats: Annotated[int, typer.Option(help="How often to ask again.", min=0, max=20)] = 1
     trace: Annotated[bool, typer.Option("--trace", help="Show the frames on stderr.")] = False
@@ -233,7 +256,7 @@ def _meter(
     """The meter that the options name with some secrets; raises as `meter_of`."""
     # Arrow comes with it: not for `--help`.
     from openami.headend.dlms_conversation import LinkSettings
-    from openami.headend.dlms_meter import DEFAULT_PORT, Meter, Transport
+    from openami.headend.dlms_meter import DEFAULT_PORT, Meter, Opening, Transport
 
     host, port = _address(options.host, DEFAULT_PORT)
     if options.transport not in _TRANSPORTS:
@@ -242,7 +265,17 @@ def _meter(
         )
     if options.physical is not None and options.transport != "hdlc":
         raise FormatError("a lower HDLC address", where="--physical", expected="--transport hdlc")
+    hdlc = HdlcParameters.of(options.hdlc_information, options.hdlc_window)
+    if options.transport != "hdlc" and hdlc != HdlcParameters.of(MAX_INFORMATION, MAX_WINDOW):
+        where = "--hdlc-window" if options.hdlc_window != MAX_WINDOW else "--hdlc-information"
+        raise FormatError("parameters of HDLC", where=where, expected="--transport hdlc")
     password, security = _security(options, credentials, counters, keyring)
+    if options.pre_established and (password is not None or security is not None or options.user is not None):
+        raise FormatError(
+            "a secret or a user of a client that need not associate",
+            where="--pre-established",
+            expected="neither a password nor keys nor --user, and the --client that needs none",
+        )
     return Meter(
         host,
         port,
@@ -255,11 +288,14 @@ def _meter(
         zone=zone(options),
         settings=LinkSettings(options.timeout, options.timeout, options.repeats),
         max_pdu=options.max_pdu,
+        hdlc=hdlc,
         window=options.window,
         counter_floor=_counter_floor(options),
         user=options.user,
         quirks=quirks_named(options.quirk),
         on_frame=_show_frame if options.trace else None,
+        opening=Opening.PRE_ESTABLISHED if options.pre_established else Opening.REQUESTED,
+        counter_object=_counter_object(options.counter_object),
     )
 
 
@@ -273,6 +309,16 @@ def _counter_floor(options: MeterOptions) -> int:
     if options.counter is not None:
         return options.counter
     return 0 if options.keyring is None else earliest_counter(datetime.now(UTC))
+
+
+def _counter_object(text: str | None) -> ObisCode | None:
+    """Logical name of a counter; raises `FormatError` with the option."""
+    if text is None:
+        return None
+    try:
+        return ObisCode.parse(text)
+    except QuantityError as error:
+        raise FormatError(error.message, where="--counter-object", expected=error.expected) from None
 
 
 def keys_of(

@@ -23,7 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openami.headend.dlms_conversation import LinkSettings
-from openami.headend.meter_connection import DEFAULT_PORT, MeterAccess, MeterConnection, Transport
+from openami.headend.meter_connection import (
+    DEFAULT_PORT,
+    PROPOSED_PARAMETERS,
+    MeterAccess,
+    MeterConnection,
+    Opening,
+    Transport,
+)
 from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, Selector, by_entry, by_range
 from openami.protocols.dlms.apdus.initiate import Conformance
 from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
@@ -65,7 +72,7 @@ from openami.security.secret import Secret
 
 T = TypeVar("T")
 
-__all__ = ["DEFAULT_PORT", "Meter", "Transport", "read_meters"]
+__all__ = ["DEFAULT_PORT", "Meter", "Opening", "Transport", "read_meters"]
 
 _DAY_S: Final = 86_400
 _HOUR_S: Final = 3_600
@@ -82,7 +89,7 @@ class Meter:
     Parameters
     ----------
     host, port, server, client, password, security, transport, physical, settings, max_pdu, hdlc, window,
-    counter_floor, user, on_frame:
+    counter_floor, user, on_frame, opening, counter_object:
         How to get to it, see `meter_connection.MeterAccess`.
     zone:
         Where the meter stands; None where its times carry their deviation.
@@ -113,6 +120,8 @@ class Meter:
         quirks: VendorQuirks = STANDARD,
         objects: ObjectList | None = None,
         on_frame: Callable[[RecordedFrame], None] | None = None,
+        opening: Opening = Opening.REQUESTED,
+        counter_object: ObisCode | None = None,
     ) -> None:
         self._access = MeterAccess(
             host,
@@ -125,11 +134,13 @@ class Meter:
             physical,
             settings or LinkSettings(),
             max_pdu,
-            hdlc or HdlcParameters.of(2030, 7),
+            hdlc or PROPOSED_PARAMETERS,
             window,
             counter_floor,
             user,
             on_frame,
+            opening,
+            counter_object,
         )
         self._connection = MeterConnection(self._access)
         self._zone = zone

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, auto
 from typing import Final, TypeVar
 
 from openami.headend.dlms_conversation import (
@@ -28,6 +28,7 @@ from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLI
 from openami.protocols.dlms.apdus.descriptors import Attribute
 from openami.protocols.dlms.apdus.initiate import PROPOSED, PROPOSED_FOR_WINDOWS, Conformance
 from openami.protocols.dlms.apdus.results import (
+    AccessError,
     AssociationError,
     Diagnostic,
     ServiceError,
@@ -37,15 +38,17 @@ from openami.protocols.dlms.client.association import Association, Operation
 from openami.protocols.dlms.client.association_state import State
 from openami.protocols.dlms.client.attribute_value import DATA
 from openami.protocols.dlms.client.client_security import ClientSecurity, recover_counter, send_counter_name
+from openami.protocols.dlms.client.object_list import ASSOCIATION_LN, MeterObject, object_list
 from openami.protocols.dlms.encoding.limits import DEFAULT_WINDOW, MAX_PDU
 from openami.protocols.dlms.framing.channel import Channel
 from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
 from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress
-from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
+from openami.protocols.dlms.framing.hdlc_parameters import MAX_INFORMATION, MAX_WINDOW, HdlcParameters
 from openami.protocols.dlms.framing.udp_wrapper import DatagramChannel
 from openami.protocols.dlms.framing.wrapper import WrapperChannel
+from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION
 from openami.protocols.driver import RecordedFrame
-from openami.quantities.errors import LinkError, ProtocolError, RemoteProtocolError
+from openami.quantities.errors import LinkError, LocalProtocolError, ProtocolError, RemoteProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MAX_COUNTER, SendCounter
 from openami.security.secret import Secret
@@ -72,12 +75,26 @@ class Transport(Enum):
     HDLC = "hdlc"
 
 
+class Opening(Enum):
+    """How an association comes about."""
+
+    REQUESTED = auto()
+    """By AARQ and AARE; ended by RLRQ."""
+    PRE_ESTABLISHED = auto()
+    """It stands without a word, and is never released (IEC 62056-5-3, recalled): without a secret, and with
+    the services that every meter has."""
+
+
+PROPOSED_PARAMETERS: Final = HdlcParameters.of(MAX_INFORMATION, MAX_WINDOW)
+"""What is proposed of an HDLC line: the most that there is."""
+
 _REPETITION: Final = {
     Transport.TCP: Repetition.UNANSWERED,
     Transport.UDP: Repetition.MISSED,
     Transport.HDLC: Repetition.BY_THE_LINE,
 }
 _WINDOWS: Final = Conformance.GENERAL_BLOCK_TRANSFER
+_TAKEN_FOR_GRANTED: Final = PROPOSED & ~(Conformance.MULTIPLE_REFERENCES | Conformance.ACCESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,16 @@ class MeterAccess:
         Which user of the client it is, 0 .. 255; None where the meter need not know.
     on_frame:
         Told every frame of both directions, the password masked.
+    opening:
+        Whether the association is asked for.
+    counter_object:
+        Where the meter shows everybody the highest invocation counter that it believed of this client; None
+        for `FRAME_COUNTER`, or the only one that its object list has where it has none there.
+
+    Raises
+    ------
+    LocalProtocolError
+        A pre-established association with a secret.
     """
 
     host: str
@@ -127,11 +154,20 @@ class MeterAccess:
     physical: int | None = None
     settings: LinkSettings = LinkSettings()  # noqa: RUF009 - a value
     max_pdu: int = MAX_PDU
-    hdlc: HdlcParameters = HdlcParameters.of(2030, 7)  # noqa: RUF009 - a value
+    hdlc: HdlcParameters = PROPOSED_PARAMETERS
     window: int = 0
     counter_floor: int = 0
     user: int | None = None
     on_frame: Callable[[RecordedFrame], None] | None = None
+    opening: Opening = Opening.REQUESTED
+    counter_object: ObisCode | None = None
+
+    def __post_init__(self) -> None:
+        secret = self.password is not None or self.security is not None or self.user is not None
+        if self.opening is Opening.PRE_ESTABLISHED and secret:
+            raise LocalProtocolError(
+                "a secret or a user in a pre-established association", expected="neither: nothing is proven"
+            )
 
     @property
     def where(self) -> str:
@@ -201,8 +237,9 @@ class MeterConnection:
             if self._association is not None and self._association.state is State.READY:
                 with suppress(LinkError, ProtocolError):
                     # An RLRE that cannot be read is an answer all the same: the link is taken down.
-                    with suppress(ProtocolError):
-                        await self.run(self._association.release())
+                    if self.access.opening is Opening.REQUESTED:
+                        with suppress(ProtocolError):
+                            await self.run(self._association.release())
                     if self._line is not None:
                         await self.run(self._line.disconnect())
         finally:
@@ -228,6 +265,13 @@ class MeterConnection:
 
     async def _negotiate(self) -> None:
         """Associate with the largest size that the meter accepts."""
+        if self.access.opening is Opening.PRE_ESTABLISHED:
+            try:
+                await self._connect(self.access.max_pdu, _TAKEN_FOR_GRANTED)
+            except BaseException:
+                self._disconnect()
+                raise
+            return
         sizes = [self.access.max_pdu, *(size for size in _SMALLER_PDUS if size < self.access.max_pdu)]
         for size in sizes:
             try:
@@ -273,6 +317,9 @@ class MeterConnection:
             access.where,
             _REPETITION[access.transport],
         )
+        if access.opening is Opening.PRE_ESTABLISHED:
+            self._association.take_for_granted()
+            return
         await self.run(self._association.associate(), secret=b"" if secret is None else secret.reveal())
 
     async def _framed(self, link: Link) -> Channel:
@@ -342,12 +389,12 @@ class MeterConnection:
         everybody = MeterConnection(self.access.public)
         try:
             await everybody.open()
-            shown = await everybody.run(everybody.association.get(Attribute(DATA, FRAME_COUNTER, 2)))
+            shown = await _shown_counter(everybody)
         except (LinkError, ProtocolError):
             return False
         finally:
             await everybody.close()
-        if isinstance(shown, bool) or not isinstance(shown, int) or not 0 <= shown < MAX_COUNTER:
+        if shown is None:
             return False
         name = send_counter_name(security.title, security.keys)
         send = SendCounter(security.counters, name)
@@ -355,6 +402,34 @@ class MeterConnection:
             return False
         recover_counter(send, shown + 1)
         return True
+
+
+async def _shown_counter(everybody: MeterConnection) -> int | None:
+    """The counter that a meter shows everybody; None where it shows none, or several and nobody said which.
+
+    Raises as the associations' `get`.
+    """
+    named = everybody.access.counter_object
+    try:
+        shown = await everybody.run(everybody.association.get(Attribute(DATA, named or FRAME_COUNTER, 2)))
+    except AccessError:
+        if named is not None:
+            raise
+        listed = await everybody.run(
+            everybody.association.get(Attribute(ASSOCIATION_LN, CURRENT_ASSOCIATION, 2))
+        )
+        counters = [item.logical_name for item in object_list(listed) if _is_counter(item)]
+        if len(counters) != 1:
+            return None
+        shown = await everybody.run(everybody.association.get(Attribute(DATA, counters[0], 2)))
+    believable = isinstance(shown, int) and not isinstance(shown, bool) and 0 <= shown < MAX_COUNTER
+    return shown if believable and isinstance(shown, int) else None
+
+
+def _is_counter(item: MeterObject) -> bool:
+    """True for an invocation counter, 0-b:43.1.e, of any security setup."""
+    name = item.logical_name
+    return item.class_id == DATA and (name.a, name.c, name.d) == (0, 43, 1)
 
 
 def _size_may_be_why(refused: AssociationError | ServiceRefusedError) -> bool:

@@ -265,6 +265,20 @@ class Association:
         if cipher is not None:
             self._manner = security.manner
 
+    def take_for_granted(self) -> None:
+        """Stand in a pre-established association: nothing is said, what we propose is what there is.
+
+        Raises
+        ------
+        LocalProtocolError
+            Somebody would have to be proven, or something protected.
+        """
+        if self._password is not None or self._security is not None or self._user is not None:
+            raise LocalProtocolError("a pre-established association that proves who we are")
+        self._happen(Event.ASSOCIATE)
+        self._conformance, self._server_max_pdu = self._proposed, self._max_pdu or MAX_PDU
+        self._happen(Event.ACCEPTED)
+
     def release(self) -> Operation[None]:
         """Close the association; the connection can be used for another."""
         self._happen(Event.RELEASE)
