@@ -13,6 +13,9 @@ import pytest
 from openami.mdm.formats import Policy
 from openami.quantities.errors import FormatError
 from openami.quantities.obis import EXPORT_INTERVAL, IMPORT_INTERVAL
+from openami.security.public_keys import MeterPublicKeys, meter_keys_of
+from openami.security.signature import new_private_key, public_octets
+from openami.security.suites import SUITE_1
 from openami.workspace.importing import import_file
 from openami.workspace.meter_access import open_keyring, passwords_of
 from openami.workspace.settings import Settings
@@ -116,3 +119,29 @@ def test_a_toml_file_that_is_no_site_file_is_a_file_of_no_known_format(
     assert not is_site_file(path)
     report = import_file(workspace, path, policy=Policy.STRICT)
     assert [fault.code for fault in report.diagnostics] == ["unknown_format"]
+
+
+def test_mechanism_and_certificates_of_a_meter_go_to_the_keyring_or_are_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    key = public_octets(new_private_key(SUITE_1).public_key())
+
+    def site(more: str, suite: int = 1) -> str:
+        names = ("global_unicast", "authentication", "master")
+        keys = ", ".join(f'{name} = "{number:032x}"' for number, name in enumerate(names, 1))
+        row = f"keys = {{ {keys}, suite = {suite}, {more} }}"
+        return f'format = "openami-site"\n[[meter]]\nid = "M2"\nzone = "Europe/Berlin"\n{row}\n'
+
+    given = f'mechanism = 7, signature_certificate = "{key.hex()}"'
+    for wrong in (
+        site("mechanism = 7"),
+        site("mechanism = 6"),
+        site('signature_certificate = "xyz"'),
+        site(f'mechanism = 7, signature_certificate = "{key.hex()[:-2]}"'),
+        site(given, suite=0),
+    ):
+        with pytest.raises(FormatError, match=r"M2|keys"):
+            import_file(workspace, write(tmp_path, "site.toml", wrong), policy=Policy.STRICT)
+    import_file(workspace, write(tmp_path, "site.toml", site(given)), policy=Policy.STRICT)
+    with open_keyring(workspace.folder) as keyring:
+        assert meter_keys_of(keyring, ("M2",)) == {"M2": MeterPublicKeys(7, key)}
