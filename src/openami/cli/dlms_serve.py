@@ -226,10 +226,10 @@ def _tell(
 ) -> None:
     """Say where the meters are and who gets in."""
     ports = ", ".join(map(str, serving.ports))
-    what = "" if model is None else f" of {model}"
+    count = len(spec.meters)
+    what = ("1 meter" if count == 1 else f"{count} meters") + ("" if model is None else f" of {model}")
     lines = [
-        f"{len(spec.meters)} meters{what} on {serving.host}, {link.value} port {ports}, "
-        "logical devices 16 and on  (ctrl-c ends it)"
+        f"{what} on {serving.host}, {link.value} port {ports}, logical devices 16 and on  (ctrl-c ends it)"
     ]
     for client in clients:
         how = f"mechanism {client['mechanism']}, protection {client['protection']}"
@@ -241,8 +241,8 @@ def _tell(
         title = f", system title {meter.system_title.hex()}" if meter.keys else ""
         where = f"port {serving.ports[meter.port_index]}, logical device {meter.wport}"
         lines.append(f"  meter {meter.meter_id}: {where}{title}")
-    if len(spec.meters) > _LISTED:
-        lines.append(f"  and {len(spec.meters) - _LISTED} more, to {spec.meters[-1].meter_id}")
+    if count > _LISTED:
+        lines.append(f"  and {count - _LISTED} more, to {spec.meters[-1].meter_id}")
     stderr.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
