@@ -35,7 +35,7 @@ from openami.protocols.dlms.apdus.set import (
 from openami.protocols.dlms.client.association import Association
 from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.protocols.dlms.encoding.axdr import Data, Tag
-from openami.protocols.dlms.framing.channel import Channel, Incoming
+from openami.protocols.dlms.framing.channel import Channel, Delivery, Incoming
 from openami.protocols.dlms.framing.hdlc_channel import HdlcChannel
 from openami.protocols.dlms.framing.wrapper import Frame, WrapperChannel, WrapperDecoder
 from openami.protocols.dlms.interface_classes.data import DataObject
@@ -239,6 +239,8 @@ def test_an_empty_secret_proves_nothing(mechanism: int) -> None:
 
 class Recording:
     """A channel that writes down the APDUs it brings."""
+
+    delivery = Delivery.IN_ORDER
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel

@@ -26,7 +26,6 @@ from typing import TypeVar
 from openami.protocols.dlms.apdus.access import (
     LONG_INVOKE_MASK,
     AccessItem,
-    AccessResponse,
     LongInvoke,
 )
 from openami.protocols.dlms.apdus.acse import (
@@ -37,7 +36,7 @@ from openami.protocols.dlms.apdus.acse import (
     AssociationResponse,
     ReleaseResponse,
 )
-from openami.protocols.dlms.apdus.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse, decode_apdu
+from openami.protocols.dlms.apdus.apdu import EXCEPTION_RESPONSE, Apdu, ExceptionResponse
 from openami.protocols.dlms.apdus.authentication import MANAGEMENT_CLIENT, PUBLIC_CLIENT
 from openami.protocols.dlms.apdus.block_transfer import BlockTransfer
 from openami.protocols.dlms.apdus.descriptors import Attribute, Method, Selector
@@ -79,10 +78,19 @@ from openami.protocols.dlms.client.associating import (
 from openami.protocols.dlms.client.association_state import Breaking, Event, State, following
 from openami.protocols.dlms.client.client_security import ClientSecurity, longest_jump, recover_counter
 from openami.protocols.dlms.client.exchange import Operation, expected
+from openami.protocols.dlms.client.stray_answers import (
+    Awaited,
+    OrderedAnswers,
+    StrayAnswers,
+    answers_association,
+    answers_release,
+    answers_request,
+    invoke_of,
+)
 from openami.protocols.dlms.encoding.axdr import Data, Plain, decode_plain
 from openami.protocols.dlms.encoding.limits import DEFAULT_WINDOW, MAX_PDU, MAX_REASSEMBLED
 from openami.protocols.dlms.encoding.octets import Reader
-from openami.protocols.dlms.framing.channel import Channel
+from openami.protocols.dlms.framing.channel import Channel, Delivery
 from openami.protocols.dlms.framing.wrapper import WrapperChannel
 from openami.protocols.dlms.protection.ciphering import Cipher
 from openami.protocols.dlms.protection.high_level_security import Exchange, new_challenge
@@ -150,6 +158,8 @@ class Association:
         if not 0 <= max_pdu <= MAX_PDU:
             raise LocalProtocolError(f"a PDU size of {max_pdu}", expected=f"0 .. {MAX_PDU}")
         self._channel = channel or WrapperChannel(client, server)
+        in_order = self._channel.delivery is Delivery.IN_ORDER
+        self._answers = OrderedAnswers() if in_order else StrayAnswers()
         self._password = password
         self._max_pdu = max_pdu
         self._max_reassembled = max_reassembled
@@ -239,7 +249,7 @@ class Association:
             request = plain_request(self._proposed, self._max_pdu, self._password, self._user)
         else:
             request = secured_request(self._proposed, self._max_pdu, security, cipher, challenge, self._user)
-        answer = yield from self._exchange(request.to_bytes())
+        answer = yield from self._exchange(request.to_bytes(), answers_association)
         if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
             raise InvocationCounterError(answer.invocation_counter)
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
@@ -260,7 +270,8 @@ class Association:
             peer = title_of_meter(answer, security)
             exchange = Exchange(security.title, peer, challenge, answer.challenge or b"")
             prover = security.prover(cipher)
-            proven = yield from self._exchange(proof_request(self.next_invoke(), prover, exchange))
+            proof = proof_request(invoke := self.next_invoke(), prover, exchange)
+            proven = yield from self._exchange(proof, answers_request(invoke, cipher))
             check_proof(proven, prover, exchange)
         if cipher is not None:
             self._manner = security.manner
@@ -284,7 +295,7 @@ class Association:
         self._happen(Event.RELEASE)
         with Breaking(self):
             request = release_request(self._conformance, self._max_pdu, self._security, self._cipher)
-            answer = yield from self._exchange(request)
+            answer = yield from self._exchange(request, answers_release)
             if not isinstance(answer, ExceptionResponse):
                 expected(answer, ReleaseResponse)
             self._happen(Event.RELEASED)
@@ -396,13 +407,12 @@ class Association:
             raise LocalProtocolError(
                 f"a request of {len(apdu)} octets", expected=f"at most {self.largest_request}"
             )
-        answer = yield from self._exchange(apdu)
+        answer = yield from self._exchange(apdu, answers_request(invoke, self._cipher))
         if isinstance(answer, ExceptionResponse) and answer.invocation_counter is not None:
             raise InvocationCounterError(answer.invocation_counter)
         if isinstance(answer, ExceptionResponse | ConfirmedServiceError):
             raise ServiceRefusedError(str(answer), service=_service_error(answer))
-        found = answer.long_invoke if isinstance(answer, AccessResponse) else getattr(answer, "invoke", None)
-        if found != invoke:
+        if (found := invoke_of(answer)) != invoke:
             raise RemoteProtocolError(
                 f"{type(answer).__name__} with invoke id {found}", expected=f"invoke id {invoke}"
             )
@@ -440,8 +450,15 @@ class Association:
     def _framed(self, apdus: list[bytes]) -> bytes:
         return b"".join(map(self._channel.outgoing, apdus))
 
-    def _exchange(self, apdu: bytes) -> Operation[Apdu]:
-        """Send an APDU, give the one that answers it; notifications in between are kept apart."""
+    def _exchange(self, apdu: bytes, awaited: Awaited) -> Operation[Apdu]:
+        """Send an APDU, give the one that answers it; notifications in between are kept apart.
+
+        Parameters
+        ----------
+        awaited:
+            What may be the answer; anything else is passed over where answers come anyhow.
+        """
+        self._answers.begin()
         self._asked = apdu
         self._transfer = None
         sealed = self._protected(apdu)
@@ -457,13 +474,17 @@ class Association:
             for received in incoming.apdus:
                 if answer is not None:
                     raise RemoteProtocolError("a second answer to one request")
+                if self._answers.came_before(received):
+                    continue
                 whole: bytes | None = received
                 if received[:1] == _BLOCK:
+                    if self._answers.block_came_before(received):
+                        continue
                     said, whole = self._heard(read_block(Reader(received, 1)))
                     outgoing += said
                 if whole is None:
                     continue
-                arrived = decode_apdu(self._verified(whole))
+                arrived = self._answers.read(whole, self._verified, awaited)
                 if isinstance(arrived, DataNotification | EventNotification):
                     self._notifications.append(arrived)
                 else:

@@ -8,7 +8,8 @@ affair, and the association only passes it on.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from enum import Enum, auto
+from typing import ClassVar, NamedTuple, Protocol
 
 
 class Incoming(NamedTuple):
@@ -26,8 +27,19 @@ class Incoming(NamedTuple):
     outgoing: bytes = b""
 
 
+class Delivery(Enum):
+    """What a transport promises of the APDUs that it brings."""
+
+    IN_ORDER = auto()
+    """Each once, and in order."""
+    ANYHOW = auto()
+    """Nothing: one may be lost, come late, or twice."""
+
+
 class Channel(Protocol):
     """Framing between an association and a transport."""
+
+    delivery: ClassVar[Delivery]
 
     def outgoing(self, apdu: bytes) -> bytes:
         """Bytes to send for an APDU; perhaps only its first segments.

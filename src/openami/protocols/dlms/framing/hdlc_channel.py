@@ -15,9 +15,9 @@ meter says in whole frames can break an association.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
-from openami.protocols.dlms.framing.channel import Incoming
+from openami.protocols.dlms.framing.channel import Delivery, Incoming
 from openami.protocols.dlms.framing.hdlc_frame import HdlcAddress, HdlcDecoder, HdlcFrame
 from openami.protocols.dlms.framing.hdlc_link import PrimaryLink
 from openami.protocols.dlms.framing.hdlc_link_state import LinkState
@@ -46,6 +46,7 @@ class HdlcChannel:
         How often `timed_out` repeats one thing before it gives up.
     """
 
+    delivery: ClassVar = Delivery.IN_ORDER
     __slots__ = ("_decoder", "_uncovered", "bad_frames", "link")
 
     def __init__(

@@ -6,8 +6,10 @@ Rule of this file: no frame is put together from two datagrams.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from openami.protocols.dlms.encoding.limits import MAX_PDU
-from openami.protocols.dlms.framing.channel import Incoming
+from openami.protocols.dlms.framing.channel import Delivery, Incoming
 from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
 from openami.quantities.errors import RemoteProtocolError
 
@@ -31,6 +33,7 @@ class DatagramChannel:
         Their wPorts.
     """
 
+    delivery: ClassVar = Delivery.ANYHOW
     __slots__ = ("_client", "_server", "bad_frames")
 
     def __init__(self, client: int, server: int) -> None:

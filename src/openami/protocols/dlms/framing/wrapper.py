@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import ClassVar
 
 from openami.protocols.dlms.encoding.limits import MAX_PDU
-from openami.protocols.dlms.framing.channel import Incoming
+from openami.protocols.dlms.framing.channel import Delivery, Incoming
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 
 VERSION = 1
@@ -103,6 +104,7 @@ class WrapperChannel:
         Their wPorts.
     """
 
+    delivery: ClassVar = Delivery.IN_ORDER
     __slots__ = ("_client", "_decoder", "_server")
 
     def __init__(self, client: int, server: int) -> None:
