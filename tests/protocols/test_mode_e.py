@@ -89,7 +89,9 @@ def test_a_choice_that_was_not_offered_is_ignored(choice: bytes) -> None:
     assert meter.state is SignOnState.IDENTIFYING
 
 
-@pytest.mark.parametrize("answer", [b"/OAM5\\3OPENAMI\r\n", b"/OAMX\\2OPENAMI\r\n", b"/1AM5\\2\r\n", b"/OA\r\n"])
+@pytest.mark.parametrize(
+    "answer", [b"/OAM5\\3OPENAMI\r\n", b"/OAMX\\2OPENAMI\r\n", b"/1AM5\\2\r\n", b"/OA\r\n"]
+)
 def test_a_meter_without_hdlc_is_one_error(answer: bytes) -> None:
     client = ModeEClient()
     client.start()
