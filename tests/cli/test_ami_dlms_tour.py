@@ -1,12 +1,10 @@
-"""What a stranger does with `ami dlms`: wrong addresses, secrets, names, files, ctrl-c; each answer helps."""
+"""What a stranger does with `ami dlms`: wrong addresses, secrets, names, files; each answer helps."""
 
 from __future__ import annotations
 
 import csv
 import json
 import random
-import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,16 +12,15 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import orjson
 import pytest
 
 from ami_command import Ami, command
-from openami.cli.dlms import commands
 from openami.cli.dlms_profile import _in_unit
 from openami.meter.companion.surroundings import signed_image
 from openami.meter.fleet_spec import FleetSpec, MeterSpec, household_fleet, save_fleet
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.quantities.civil_time import midnight, zone_of
+from served_processes import address_of, serving
 
 PASSWORD = "00000000"
 ACCESS = ("--server", 16, "--password", PASSWORD)
@@ -40,17 +37,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     fleet = tmp_path_factory.mktemp("tour") / "fleet.json"
     save_fleet(FleetSpec(SEED, start, (meter,)), fleet)
-    words = command("meter", "serve", fleet, "--port", 0, "--json")
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        lines = b""
-        while not lines.endswith(b"\n}\n"):
-            line = process.stdout.readline()
-            assert line, "the meter ended before it listened"
-            lines += line
-        yield f"127.0.0.1:{orjson.loads(lines)['ports'][0]}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+    with serving("meter", "serve", fleet, "--port", 0, "--json") as document:
+        yield address_of(document)
 
 
 def _three_days_ago() -> date:
@@ -222,22 +210,7 @@ def test_a_csv_says_its_units_and_holds_what_json_holds(ami: Ami, address: str, 
                 assert Decimal(cell) == value
 
 
-# --- interrupted, and read by somebody who has enough ---------------------------------------------------
-
-
-def test_ctrl_c_ends_a_reading_in_order(tmp_path: Path) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        words = command("dlms", "read", f"127.0.0.1:{silent.getsockname()[1]}", "1.8.0", "--timeout", 30)
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            peer, _ = silent.accept()
-            with peer:
-                assert peer.recv(1000)
-                process.send_signal(signal.SIGINT)
-                _, err = process.communicate(timeout=20)
-                assert peer.recv(1000) == b"", "the meter was not let go"
-        assert (process.returncode, "interrupted" in err, "Traceback" in err) == (130, True, False)
+# --- read by somebody who has enough -------------------------------------------------------------------
 
 
 def test_a_reader_that_had_enough_is_no_error_of_ours(address: str) -> None:
@@ -283,55 +256,3 @@ def test_a_dump_of_many_frames_is_shown_whole(ami: Ami, tmp_path: Path) -> None:
     assert shown.out.count("HDLC frame  SNRM") == 3000
     tree = json.loads(ami("dlms", "decode", "--file", file, "--json").out)
     assert len(tree["children"]) == 3000
-
-
-# --- pushes -------------------------------------------------------------------------------------------
-
-
-def test_a_push_whose_keys_are_not_known_is_shown_undeciphered_with_the_reason() -> None:
-    """general-glo-ciphering of a system title that nobody gave keys of, in a wrapper frame."""
-    apdu = bytes.fromhex("db084f414d0000000001153000000001" + "aa" * 4 + "bb" * 12)
-    frame = bytes.fromhex("000100010010") + len(apdu).to_bytes(2, "big") + apdu
-    with subprocess.Popen(
-        command("dlms", "push-listen", "--port", 0, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        try:
-            where = orjson.loads(process.stdout.readline())
-            with socket.create_connection(("127.0.0.1", where["port"])) as meter:
-                meter.sendall(frame)
-                line = orjson.loads(process.stdout.readline())
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
-        finally:
-            process.kill()
-    assert (line["kind"], line["frames"]) == ("undeciphered", [frame.hex()])
-    assert line["reason"] == "no keys of 4f414d0000000001"
-
-
-# --- examples -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def example_meter() -> Iterator[str]:
-    """`ami dlms serve`, as the examples have it but for its port."""
-    with subprocess.Popen(command("dlms", "serve", "--port", 0, "--json"), stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        lines = b""
-        while not lines.endswith(b"\n}\n"):
-            line = process.stdout.readline()
-            assert line, "the meter ended before it listened"
-            lines += line
-        yield f"127.0.0.1:{orjson.loads(lines)['ports'][0]}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-
-
-@pytest.mark.parametrize("name", ["read", "objects", "profile", "set", "action", "clock"])
-def test_the_example_of_the_help_works_when_it_is_pasted(ami: Ami, example_meter: str, name: str) -> None:
-    (shown,) = [item.callback for item in commands.registered_commands if item.name == name]
-    assert shown is not None
-    (example,) = [line.strip() for line in (shown.__doc__ or "").splitlines() if "Example:" in line]
-    words = example.removeprefix("Example: ami ").replace("127.0.0.1:4059", example_meter).split()
-    done = ami(*words)
-    assert (done.code, bool(done.out)) == (0, True), done.err

@@ -14,7 +14,7 @@ import pytest
 
 from openami.protocols.dlms.apdus.acse import AARE, AssociationRequest, AssociationResponse
 from openami.protocols.dlms.apdus.authentication import Mechanism
-from openami.protocols.dlms.apdus.results import AssociationError
+from openami.protocols.dlms.apdus.results import AssociationError, AssociationResult
 from openami.protocols.dlms.client.association import Association
 from openami.protocols.dlms.client.association_state import State
 from openami.protocols.dlms.framing.wrapper import Frame, WrapperDecoder
@@ -114,7 +114,9 @@ def test_a_client_names_the_diagnostic_of_the_provider_as_its_own() -> None:
             operation.send(Frame(7, 16, bytes.fromhex(rejection)).to_bytes())
         texts.append(str(refused.value))
         assert association.state is State.IDLE
+    texts.append(str(AssociationError(AssociationResult.REJECTED_TRANSIENT, 1)))
     assert texts == [
-        "association rejected_permanent: diagnostic of the provider 2 (no common acse version)",
-        "association rejected_permanent: diagnostic 2 (application context name not supported)",
+        "association rejected: no common acse version (diagnostic 2 of the provider)",
+        "association rejected: application context name not supported (diagnostic 2)",
+        "association rejected for now: no reason given (diagnostic 1)",
     ]

@@ -62,7 +62,9 @@ def decode(
     Spaces, 0x, offsets, time stamps and arrows of logs are passed over. Exit code 1 when something in the
     octets is wrong, or a key is missing.
 
-    Example: ami dlms decode 7EA0 2F... --guek 000102030405060708090A0B0C0D0E0F
+    Example: ami dlms decode 7EA0 0820 0327 9373 857E
+
+    Example: ami dlms decode --file dump.txt --guek 000102030405060708090A0B0C0D0E0F
     """
     keys = _keys(guek, gak, dedicated, keyring, meter, client_title, server_title)
     tree = decode_layers(_octets(hexadecimal, file), keys, quirks_named(quirk))

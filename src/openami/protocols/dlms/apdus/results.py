@@ -107,8 +107,9 @@ class AssociationError(ProtocolError):
         self.provider = provider
         names = {known.value: known.name for known in (ProviderDiagnostic if provider else Diagnostic)}
         reason = names.get(diagnostic, "unknown").lower().replace("_", " ")
-        source = "diagnostic of the provider" if provider else "diagnostic"
-        super().__init__(f"association {result.name.lower()}: {source} {diagnostic} ({reason})")
+        source = " of the provider" if provider else ""
+        how = "rejected for now" if result is AssociationResult.REJECTED_TRANSIENT else "rejected"
+        super().__init__(f"association {how}: {reason} (diagnostic {diagnostic}{source})")
 
 
 class ServiceRefusedError(ProtocolError):
