@@ -474,7 +474,7 @@ async def test_wrong_password_and_wrong_keys_are_refused_and_not_tried_again() -
     line = Line()
     _, devices = device_of(home())
     async with served_stream(lambda: ServerSession(devices), line) as port:
-        with pytest.raises(AssociationError, match=r"13 \(authentication failure"):
+        with pytest.raises(AssociationError, match=r"authentication failure \(diagnostic 13\)"):
             await Meter("127.0.0.1", port, server=16, password=Secret(b"wrong")).open()
         assert len(line.requests) == 1
     fleet, devices = device_of(keyed())

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from openami.headend.dlms_meter import Meter, _last_capture
+from openami.headend.dlms_meter import Meter
+from openami.headend.profile_reading import last_capture
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
 from openami.meter.load_curve import CurveKind, CurveSpec
 from openami.protocols.dlms.apdus.descriptors import CLOCK_COLUMN, CaptureObject
@@ -46,7 +47,7 @@ def utc(day: int, hour: int, minute: int = 0, month: int = 10) -> datetime:
     ],
 )
 def test_the_newest_row_is_that_of_the_last_full_period(now: datetime, period_s: int, last: datetime) -> None:
-    assert _last_capture(now, period_s, BERLIN) == last
+    assert last_capture(now, period_s, BERLIN) == last
 
 
 def times(

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from openami.headend.dlms_conversation import LinkSettings
 from openami.headend.meter_connection import (
@@ -31,36 +29,27 @@ from openami.headend.meter_connection import (
     Opening,
     Transport,
 )
-from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, Selector, by_entry, by_range
+from openami.headend.profile_reading import ProfileReader
+from openami.protocols.dlms.apdus.descriptors import CLOCK, Attribute, Method, Selector
 from openami.protocols.dlms.apdus.initiate import Conformance
 from openami.protocols.dlms.apdus.notification import DataNotification, EventNotification
 from openami.protocols.dlms.apdus.results import AccessError
 from openami.protocols.dlms.client.association import Association, Operation
 from openami.protocols.dlms.client.attribute_value import (
     CLOCK_CLASS,
-    PROFILE,
     AttributeValue,
     attribute_value,
     companions,
 )
 from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.protocols.dlms.client.object_list import ASSOCIATION_LN, ObjectList, object_list
-from openami.protocols.dlms.client.profile_table import (
-    MAX_PERIOD_S,
-    ProfileDescription,
-    capture_objects,
-    is_register_value,
-    profile_table,
-)
 from openami.protocols.dlms.client.vendor_quirks import STANDARD, VendorQuirks
 from openami.protocols.dlms.encoding.axdr import Data, Plain, Tag, decode
 from openami.protocols.dlms.encoding.date_time import (
     STATUS_DAYLIGHT_SAVING,
-    UNSPECIFIED_DEVIATION,
     CosemDateTime,
 )
 from openami.protocols.dlms.encoding.limits import MAX_PDU
-from openami.protocols.dlms.encoding.profile_buffer import ProfileDecoder
 from openami.protocols.dlms.encoding.scaler_unit import ScalerUnit, scaler_unit_of
 from openami.protocols.dlms.encoding.typed_value import data_like
 from openami.protocols.dlms.framing.hdlc_parameters import HdlcParameters
@@ -147,9 +136,7 @@ class Meter:
         self._quirks = quirks
         self._objects = objects
         self._scalers: dict[Attribute, ScalerUnit | None] = {}
-        self._profiles: dict[ObisCode, ProfileDescription] = {}
-        self._decoders: dict[ObisCode, ProfileDecoder] = {}
-        self._request_zone: tzinfo | None = zone
+        self._profiles = ProfileReader(self, zone, quirks, self._scalers)
 
     # --- opening and closing --------------------------------------------------------------------------
 
@@ -254,6 +241,13 @@ class Meter:
             self._connection.association.get(attribute, selector), repeats=self._access.settings.repeats
         )
 
+    async def get_encoded(self, attribute: Attribute, selector: Selector | None = None) -> bytes:
+        """The encoded value of an attribute; raises as `read`."""
+        return await self._connection.run(
+            self._connection.association.get_encoded(attribute, selector),
+            repeats=self._access.settings.repeats,
+        )
+
     async def get_many(self, attributes: Sequence[Attribute]) -> list[Plain | AccessError]:
         """Plain values, in lists where the meter has that service; raises as `read`."""
         association = self._connection.association
@@ -299,22 +293,7 @@ class Meter:
         RemoteProtocolError
             The buffer is not what its description says, or has no times.
         """
-        for bound in (start, end):
-            if bound is not None and bound.tzinfo is None:
-                raise LocalProtocolError(f"{bound} without a zone", expected="a timezone-aware time")
-        code = _code(name)
-        description = await self._describe(code)
-        if (start or end) and description.clock is None and not description.period_s:
-            raise LocalProtocolError(f"the rows of {code} have no times", expected="no range, or entries")
-        selector = await self._selector(description, start, end, entries)
-        newest_at = None
-        if description.clock is None:
-            newest_at = await self._newest_capture(description)
-        operation = self._connection.association.get_encoded(Attribute(PROFILE, code, 2), selector)
-        encoded = await self._connection.run(operation, repeats=self._access.settings.repeats)
-        columns = self._decoders.setdefault(code, ProfileDecoder()).decode(encoded)
-        table = profile_table(description, columns, zone=self._zone, newest_at=newest_at, quirks=self._quirks)
-        return _between(table, start, end)
+        return await self._profiles.rows(_code(name), start, end, entries)
 
     async def clock(self) -> datetime | CosemDateTime:
         """The meter's time; the date-time itself where it names no instant."""
@@ -382,8 +361,7 @@ class Meter:
 
     async def typed(self, attribute: Attribute) -> Data:
         """An attribute with the types of its parts; raises as `read`."""
-        operation = self._connection.association.get_encoded(attribute)
-        return decode(await self._connection.run(operation, repeats=self._access.settings.repeats))
+        return decode(await self.get_encoded(attribute))
 
     async def action(
         self,
@@ -454,121 +432,9 @@ class Meter:
             quirks=self._quirks,
         )
 
-    async def _describe(self, code: ObisCode) -> ProfileDescription:
-        """What the meter says of a profile; asked for once."""
-        if code in self._profiles:
-            return self._profiles[code]
-        captured, period, order = await self.get_many(
-            [Attribute(PROFILE, code, index) for index in (3, 4, 5)]
-        )
-        if isinstance(captured, AccessError):
-            raise captured
-        columns = capture_objects(captured, f"profile {code}")
-        if isinstance(period, AccessError):
-            period = 0
-        if isinstance(period, bool) or not isinstance(period, int) or not 0 <= period <= MAX_PERIOD_S:
-            raise RemoteProtocolError(
-                f"capture period {period!r}", where=f"profile {code}", expected="seconds"
-            )
-        places = {
-            column: Attribute(
-                column.class_id,
-                column.logical_name,
-                companions(Attribute(column.class_id, column.logical_name, column.attribute)).scaler,
-            )
-            for column in columns
-            if is_register_value(column)
-        }
-        missing = [place for place in dict.fromkeys(places.values()) if place not in self._scalers]
-        if missing:
-            for place, told in zip(missing, await self.get_many(missing), strict=True):
-                if told is None or isinstance(told, AccessError):
-                    self._scalers[place] = None
-                else:
-                    self._scalers[place] = scaler_unit_of(told)
-        scalers = {
-            column: scaler for column, place in places.items() if (scaler := self._scalers[place]) is not None
-        }
-        description = ProfileDescription(code, columns, period, order == _SORTED_NEWEST_FIRST, scalers)
-        self._profiles[code] = description
-        return description
-
-    async def _selector(
-        self,
-        description: ProfileDescription,
-        start: datetime | None,
-        end: datetime | None,
-        entries: tuple[int, int] | None,
-    ) -> Selector | None:
-        if entries is not None:
-            return by_entry(*entries)
-        selects = bool(self.conformance & Conformance.SELECTIVE_ACCESS)
-        if (start is None and end is None) or description.clock is None or not selects:
-            return None
-        if self._request_zone is None:
-            self._request_zone = await self._zone_of_clock()
-        bounds = (start or datetime(1970, 1, 1, tzinfo=UTC), end or datetime(2099, 12, 31, tzinfo=UTC))
-        selector = by_range(
-            *bounds, zone=self._request_zone, restricting=description.columns[description.clock]
-        )
-        parts = selector.parameters.value
-        assert isinstance(parts, tuple)
-        stamps = (self._as_meant(bound) for bound in bounds)
-        return Selector(
-            selector.number,
-            Data(Tag.STRUCTURE, (parts[0], *stamps, parts[3])),
-        )
-
-    def _as_meant(self, instant: datetime) -> Data:
-        """A bound of a range as this meter understands it."""
-        stamp = CosemDateTime.from_instant(instant, self._request_zone or UTC)
-        return Data(Tag.OCTET_STRING, self._quirks.date_time(stamp).to_bytes())
-
-    async def _zone_of_clock(self) -> tzinfo:
-        """The deviation that the meter's clock shows now; UTC where it shows none."""
-        with suppress(AccessError):
-            value = await self.get(Attribute(CLOCK_CLASS, CLOCK, 2))
-            if isinstance(value, bytes) and len(value) == 12:
-                deviation = self._quirks.date_time(CosemDateTime.from_bytes(value)).deviation
-                if deviation != UNSPECIFIED_DEVIATION and abs(deviation) < 24 * 60:
-                    return timezone(timedelta(minutes=-deviation))
-        return UTC
-
-    async def _newest_capture(self, description: ProfileDescription) -> datetime | None:
-        """When the newest row of a profile without a clock was captured: the last full period."""
-        period_s = description.period_s
-        if not 0 < period_s <= _DAY_S:
-            return None
-        now = await self.clock()
-        if not isinstance(now, datetime):
-            return None
-        return _last_capture(now, period_s, self._zone or await self._zone_of_clock())
-
-
-def _last_capture(now: datetime, period_s: int, zone: tzinfo) -> datetime:
-    """The end of the last full capture period; periods begin at civil midnight.
-
-    Counted on the clock of the zone, and taken off the instant: in an hour that occurs twice the wall clock
-    does not tell which one it is.
-    """
-    local = now.astimezone(zone)
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    since = (local.replace(tzinfo=None) - midnight.replace(tzinfo=None)).total_seconds()
-    if period_s <= _HOUR_S:
-        return now - timedelta(seconds=since % period_s)
-    return (midnight + timedelta(seconds=since // period_s * period_s)).astimezone(UTC)
-
 
 def _code(name: str | ObisCode) -> ObisCode:
     return name if isinstance(name, ObisCode) else ObisCode.parse(name)
-
-
-def _between(table: pa.Table, start: datetime | None, end: datetime | None) -> pa.Table:
-    """Rows inside the range: some meters give more than they were asked for."""
-    for bound, compare in ((start, pc.greater_equal), (end, pc.less_equal)):
-        if bound is not None and table.num_rows:
-            table = table.filter(compare(table["time"], pa.scalar(bound, pa.timestamp("us", tz="UTC"))))
-    return table
 
 
 async def read_meters(
