@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from openami.quantities.errors import FormatError
 from openami.security.counters import MemoryCounters, ReceiveCounters, SendCounter
 from openami.security.meter_keys import MeterKeys
 from openami.security.secret import Secret
+from served_processes import address_of, served_meters
 
 GUEK, GAK = "00112233445566778899aabbccddeeff", "d0d1d2d3d4d5d6d7d8d9dadbdcdddedf"
 PASSWORD = "hunter22"
@@ -50,18 +50,8 @@ def no_secret(done: Outcome) -> Outcome:
 
 
 def _serving(*arguments: object) -> Iterator[Served]:
-    words = command("dlms", "serve", "--port", 0, "--json", *arguments)
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        lines = b""
-        while not lines.endswith(b"\n}\n"):
-            line = process.stdout.readline()
-            assert line, "the meters ended before they listened"
-            lines += line
-        document = orjson.loads(lines)
-        yield Served(f"127.0.0.1:{document['ports'][0]}", document)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+    with served_meters(*arguments) as document:
+        yield Served(address_of(document), document)
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from ami_command import Outcome, call_ami, command, run_ami
+from ami_command import Outcome, call_ami, run_ami
 from certified import Authority, write_private
 from openami.meter.fleet_spec import MANUFACTURER
 from openami.security.meter_keys import KeyKind, MeterKeys, system_title_of
@@ -20,6 +17,7 @@ from openami.security.secret import Secret
 from openami.security.signature import new_private_key
 from openami.security.suites import suite
 from openami.workspace.meter_access import open_keyring
+from served_processes import address_of, served_meters
 
 METERS = ("H000001", "H000002", "H000003")
 KEY = "00112233445566778899aabbccddeeff"
@@ -49,17 +47,8 @@ class World:
 
 
 def served(folder: Path, *more: object) -> Iterator[World]:
-    words = command("dlms", "serve", "--port", 0, "--json", "--days", 0, "--keyring", "ami-data", *more)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder) as process:
-        assert process.stdout is not None
-        lines = b""
-        while not lines.endswith(b"\n}\n"):
-            line = process.stdout.readline()
-            assert line, "the meters ended before they listened"
-            lines += line
-        yield World(folder, f"127.0.0.1:{orjson.loads(lines)['ports'][0]}")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+    with served_meters("--days", 0, "--keyring", "ami-data", *more, cwd=folder) as document:
+        yield World(folder, address_of(document))
 
 
 @pytest.fixture(scope="module")

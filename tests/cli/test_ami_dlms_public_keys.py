@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import pytest
 
-from ami_command import Ami, Outcome, call_ami, command, run_ami
+from ami_command import Ami, Outcome, call_ami, run_ami
 from certified import LAST, Authority, write_private, write_public
 from openami.meter.fleet_spec import MANUFACTURER
 from openami.security.certificates import CertificateKind
 from openami.security.meter_keys import MeterKeys, system_title_of
 from openami.security.signature import new_private_key
 from openami.security.suites import suite
+from served_processes import address_of, served_meters
 
 CLIENT, METER = b"OAMHES01", system_title_of(MANUFACTURER, "H000001")
 PASSPHRASE = "correct horse battery"
@@ -59,28 +57,20 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "--guek", secret.global_unicast.reveal().hex(), "--gak", secret.authentication.reveal().hex(),
         "--kek", secret.master.reveal().hex(), "--suite", str(chosen.number),
     )  # fmt: skip
-    words = command(
-        "dlms", "serve", "--port", 0, "--json", "--days", 0, *keys, "--mechanism", 7,
+    words = (
+        "--days", 0, *keys, "--mechanism", 7,
         "--signing-key", "meter-0.pem", "--client-certificate", "client-0.der",
         "--agreement-key", "meter-1.pem", "--client-agreement-certificate", "client-1.pub",
     )  # fmt: skip
-    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder) as process:
-        assert process.stdout is not None
-        lines = b""
-        while not lines.endswith(b"\n}\n"):
-            line = process.stdout.readline()
-            assert line, "the meters ended before they listened"
-            lines += line
-        assert not any(word.encode() in lines for word in keys[1:6:2])
+    with served_meters(*words, cwd=folder) as document:
+        assert not any(word in str(document) for word in keys[1:6:2])
         yield World(
             folder,
-            f"127.0.0.1:{orjson.loads(lines)['ports'][0]}",
+            address_of(document),
             keys,
             ("--signing-key", "client-0.pem", "--meter-certificate", "meter-0.der", "--mechanism", "7"),
             ("--agreement-key", "client-1.pem", "--meter-agreement-certificate", "meter-1.der"),
         )
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
 
 
 FORMS = {

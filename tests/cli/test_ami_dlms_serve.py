@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -18,6 +14,7 @@ import pytest
 from ami_command import Ami, command
 from openami.meter.companion.model import companion_model, companion_names
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, encode, structure
+from served_processes import served_meters
 
 PASSWORD = "hunter22"
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,32 +32,13 @@ def destination(port: int) -> str:
     return "axdr:" + encode(structure(Data(Tag.ENUM, 0), there, Data(Tag.ENUM, 0))).hex()
 
 
-@contextmanager
-def serving(*arguments: object, cwd: Path) -> Iterator[dict[str, Any]]:
-    """Served meters as a process of their own; what it printed."""
-    words = command("dlms", "serve", "--port", 0, "--json", *arguments)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=cwd) as process:
-        assert process.stdout is not None
-        try:
-            lines = b""
-            while not lines.endswith(b"\n}\n"):
-                line = process.stdout.readline()
-                assert line, "the meters ended before they listened"
-                lines += line
-            yield orjson.loads(lines)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-        finally:
-            process.kill()
-
-
 @pytest.mark.parametrize(
     ("model", "transport"), [("smr-5.0-3p", "tcp"), ("is15959-like-1p", "hdlc"), ("every-class-1p", "udp")]
 )
 def test_a_model_is_served_and_each_client_of_the_document_gets_in(
     ami: Ami, tmp_path: Path, model: str, transport: str
 ) -> None:
-    with serving(
+    with served_meters(
         "--model", model, "--transport", transport, "--password", PASSWORD, cwd=tmp_path
     ) as document:
         assert (document["model"], document["transport"]) == (model, transport)
@@ -82,7 +60,9 @@ def test_a_model_is_served_and_each_client_of_the_document_gets_in(
 
 def test_a_secured_meter_is_read_with_the_keyring_it_was_served_with(ami: Ami, tmp_path: Path) -> None:
     for run in range(2):
-        with serving("--model", "idis-like-1p", "--meters", 2, "--keyring", "ring", cwd=tmp_path) as document:
+        with served_meters(
+            "--model", "idis-like-1p", "--meters", 2, "--keyring", "ring", cwd=tmp_path
+        ) as document:
             assert [row["needs"] for row in document["clients"]] == [
                 "nothing", "keys", "keys", "keys", "no association",
             ]  # fmt: skip
@@ -101,7 +81,7 @@ def test_a_secured_meter_is_read_with_the_keyring_it_was_served_with(ami: Ami, t
 def test_the_keys_of_a_suite_and_those_of_options_go_into_the_keyring(ami: Ami, tmp_path: Path) -> None:
     key, other = "11" * 32, "22" * 32
     for options in (("--suite", 2), ("--suite", 2, "--guek", key, "--gak", other)):
-        with serving("--keyring", "ring", *options, cwd=tmp_path) as document:
+        with served_meters("--keyring", "ring", *options, cwd=tmp_path) as document:
             read = ("dlms", "read", f"127.0.0.1:{document['ports'][0]}", "1-0:1.8.0", "--server", 16)
             assert ami(*read, "--keyring", "ring", "--meter", "H000001").code == 0
             direct = ami(*read, "--suite", 2, "--guek", key, "--gak", other)
@@ -111,7 +91,7 @@ def test_the_keys_of_a_suite_and_those_of_options_go_into_the_keyring(ami: Ami, 
 def test_a_served_meter_pushes_by_method_and_by_schedule_to_a_listener_with_the_same_keyring(
     ami: Ami, tmp_path: Path
 ) -> None:
-    with serving("--model", "idis-like-1p", "--keyring", "ring", cwd=tmp_path) as document:
+    with served_meters("--model", "idis-like-1p", "--keyring", "ring", cwd=tmp_path) as document:
         words = command("dlms", "push-listen", "--port", 0, "--keyring", "ring", "--protection", "both")
         with subprocess.Popen(
             [*words, "--count", "2", "--json"], stdout=subprocess.PIPE, cwd=tmp_path
@@ -150,7 +130,7 @@ def test_no_push_calls_nobody_and_says_so(ami: Ami, tmp_path: Path) -> None:
         listener.settimeout(1)
         called = destination(listener.getsockname()[1])
         for options, pushes in ((("--no-push",), False), ((), True)):
-            with serving("--model", "idis-like-1p", *options, cwd=tmp_path) as document:
+            with served_meters("--model", "idis-like-1p", *options, cwd=tmp_path) as document:
                 assert document["pushes"] is pushes
                 access = ("--server", 16, "--password", "00000000")
                 setup = (f"127.0.0.1:{document['ports'][0]}", "0-0:25.9.0")
@@ -164,7 +144,7 @@ def test_no_push_calls_nobody_and_says_so(ami: Ami, tmp_path: Path) -> None:
 
 
 def test_the_image_that_is_written_is_taken_and_another_is_not(ami: Ami, tmp_path: Path) -> None:
-    with serving("--model", "smr-5.0-1p", "--write-image", "fw.bin", cwd=tmp_path) as document:
+    with served_meters("--model", "smr-5.0-1p", "--write-image", "fw.bin", cwd=tmp_path) as document:
         meter = (f"127.0.0.1:{document['ports'][0]}",)
         access = ("--server", 16, "--password", "00000000")
         image = (tmp_path / "fw.bin").read_bytes()
@@ -182,7 +162,7 @@ def test_the_image_that_is_written_is_taken_and_another_is_not(ami: Ami, tmp_pat
 @pytest.mark.peer
 @pytest.mark.skipif(not PEERS.exists(), reason="no environment of peers (.venv-peers)")
 def test_gurux_reads_a_model_that_the_command_serves(ami: Ami, tmp_path: Path) -> None:
-    with serving("--model", "idis-like-1p", cwd=tmp_path) as document:
+    with served_meters("--model", "idis-like-1p", cwd=tmp_path) as document:
         plan = {
             "host": "127.0.0.1", "port": document["ports"][0], "framing": "wrapper", "client": 1,
             "server": 16, "mechanism": 1, "protection": 0, "pdu": 65535, "password": b"00000000".hex(),

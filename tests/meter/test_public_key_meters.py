@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from answering_meters import answered
 from openami.meter.cosem_objects import FleetDevices
 from openami.meter.fleet import Fleet
 from openami.meter.fleet_spec import FleetSpec, KeySpec, MeterSpec
@@ -20,7 +21,6 @@ from openami.protocols.dlms.client.client_security import ClientSecurity
 from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
 from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION
-from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.clock import SimulatedClock
 from openami.quantities.errors import ProtocolError
 from openami.quantities.obis import ObisCode
@@ -61,16 +61,7 @@ class World:
         return Association(16, self.port, security=security)
 
     def run(self, *operations: Generator[bytes, bytes, Any]) -> list[Any]:
-        session = ServerSession(FleetDevices(self.fleet, 0))
-        results = []
-        for operation in operations:
-            outgoing = next(operation)
-            try:
-                while True:
-                    outgoing = operation.send(session.receive(outgoing))
-            except StopIteration as done:
-                results.append(done.value)
-        return results
+        return answered(FleetDevices(self.fleet, 0), *operations)
 
 
 @pytest.mark.parametrize(("model", "port"), [(None, 1), ("idis-like-1p", 1), ("is15959-like-1p", 48)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from answering_meters import answered
 from openami.protocols.dlms.apdus.acse import AssociationRequest
 from openami.protocols.dlms.apdus.descriptors import Attribute, Method
 from openami.protocols.dlms.apdus.results import AssociationError, Diagnostic
@@ -22,7 +23,6 @@ from openami.protocols.dlms.server.association_policy import (
 )
 from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
 from openami.protocols.dlms.server.logical_device import CURRENT_ASSOCIATION, LogicalDevice
-from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import LocalProtocolError, RemoteProtocolError
 from openami.security.counters import MemoryCounters
 from openami.security.meter_keys import MeterKeys
@@ -39,19 +39,6 @@ def device(
         base, users=users, association_version=version, administers=Administration.USERS
     )
     return LogicalDevice([], [policy], security)
-
-
-def run(meter: LogicalDevice, *operations: Generator[bytes, bytes, Any]) -> list[Any]:
-    session = ServerSession({7: meter})
-    results = []
-    for operation in operations:
-        outgoing = next(operation)
-        try:
-            while True:
-                outgoing = operation.send(session.receive(outgoing))
-        except StopIteration as done:
-            results.append(done.value)
-    return results
 
 
 def client(user: int | None, password: bytes = PASSWORD) -> Association:
@@ -87,20 +74,20 @@ def test_a_number_travels_as_those_of_a_foreign_client_do() -> None:
 def test_the_association_shows_who_is_there(version: int) -> None:
     for user, shown in ((5, (5, "Ann")), (200, (200, "Bo"))):
         one = client(user)
-        assert run(device(USERS, version=version), one.associate(), current_user(one))[1] == shown
+        assert answered(device(USERS, version=version), one.associate(), current_user(one))[1] == shown
     for alone, shown in ((None, (0, "")), (9, (9, ""))):
         one = client(alone)
-        assert run(device(version=version), one.associate(), current_user(one))[1] == shown
+        assert answered(device(version=version), one.associate(), current_user(one))[1] == shown
 
 
 def test_a_list_keeps_everybody_else_out_and_tells_nothing_to_who_has_no_password() -> None:
     for user in (None, 0, 6):
         with pytest.raises(AssociationError) as caught:
-            run(device(USERS), client(user).associate())
+            answered(device(USERS), client(user).associate())
         assert caught.value.diagnostic == Diagnostic.CALLING_AE_INVOCATION_IDENTIFIER_NOT_RECOGNIZED
     for user in (5, 6):
         with pytest.raises(AssociationError) as caught:
-            run(device(USERS), client(user, b"wrong").associate())
+            answered(device(USERS), client(user, b"wrong").associate())
         assert caught.value.diagnostic == Diagnostic.AUTHENTICATION_FAILURE
 
 
@@ -108,12 +95,12 @@ def test_users_are_added_and_removed_and_the_last_opens_the_list_to_all() -> Non
     meter = device()
     ann, method = structure(Data(Tag.UNSIGNED, 5), Data(Tag.VISIBLE_STRING, "Ann")), CURRENT_ASSOCIATION
     first = client(9)
-    run(meter, first.associate(), first.action(Method(15, method, 5), ann), first.release())
+    answered(meter, first.associate(), first.action(Method(15, method, 5), ann), first.release())
     with pytest.raises(AssociationError):
-        run(meter, client(9).associate())
+        answered(meter, client(9).associate())
     second = client(5)
-    run(meter, second.associate(), second.action(Method(15, method, 6), ann), second.release())
-    run(meter, client(9).associate())
+    answered(meter, second.associate(), second.action(Method(15, method, 6), ann), second.release())
+    answered(meter, client(9).associate())
 
 
 def test_users_are_told_apart_under_high_level_security_and_strangers_are_logged() -> None:
@@ -127,7 +114,7 @@ def test_users_are_told_apart_under_high_level_security_and_strangers_are_logged
         )
 
     one = secured(5)
-    assert run(meter, one.associate(), current_user(one))[1] == (5, "Ann")
+    assert answered(meter, one.associate(), current_user(one))[1] == (5, "Ann")
     with pytest.raises(AssociationError):
-        run(meter, secured(6).associate())
+        answered(meter, secured(6).associate())
     assert [(incident.attack, incident.detail) for incident in incidents] == [(Attack.UNKNOWN_USER, "user 6")]

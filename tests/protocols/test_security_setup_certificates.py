@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from acting_objects import octets, refused
+from answering_meters import answered
 from certified import Authority
 from openami.protocols.dlms.apdus.authentication import Mechanism
 from openami.protocols.dlms.apdus.descriptors import Attribute
@@ -26,7 +26,6 @@ from openami.protocols.dlms.protection.message_protection import Signing
 from openami.protocols.dlms.server.association_policy import AssociationPolicy, secured_management
 from openami.protocols.dlms.server.device_security import Attack, DeviceSecurity, Incident
 from openami.protocols.dlms.server.logical_device import LogicalDevice
-from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import ProtocolError
 from openami.quantities.obis import ObisCode
 from openami.security.certificate_store import CertificateStore
@@ -110,21 +109,8 @@ class World:
         return Association(7, 1, security=replace(security, **changes))
 
 
-def run(device: LogicalDevice, operations: list[Generator[bytes, bytes, Any]]) -> list[Any]:
-    session = ServerSession({7: device})
-    results = []
-    for operation in operations:
-        outgoing = next(operation)
-        try:
-            while True:
-                outgoing = operation.send(session.receive(outgoing))
-        except StopIteration as done:
-            results.append(done.value)
-    return results
-
-
 def read(device: LogicalDevice, client: Association) -> Any:
-    return run(device, [client.associate(), client.get(Attribute(1, NOTE, 2))])[1]
+    return answered(device, client.associate(), client.get(Attribute(1, NOTE, 2)))[1]
 
 
 def test_imported_certificates_open_an_association_signed_services_and_agreed_keys() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from answering_meters import answered
 from certified import Authority, write_private
 from openami.cli.dlms_access import MeterOptions
 from openami.cli.dlms_public_keys import PublicKeys
@@ -27,7 +26,6 @@ from openami.protocols.dlms.server.association_policy import secured_management
 from openami.protocols.dlms.server.device_security import DeviceSecurity
 from openami.protocols.dlms.server.device_security import send_counter_name as meter_counter_name
 from openami.protocols.dlms.server.logical_device import LogicalDevice
-from openami.protocols.dlms.server.session import ServerSession
 from openami.quantities.errors import ProtocolError, SecurityError
 from openami.quantities.obis import ObisCode
 from openami.security.counters import MAX_COUNTER, MemoryCounters, SendCounter
@@ -40,19 +38,6 @@ from openami.workspace.meter_access import open_keyring
 
 NOTE = ObisCode(0, 0, 96, 1, 0)
 METER, CLIENT = b"OAM00001", b"OAMHES01"
-
-
-def run(meter: LogicalDevice, *operations: Generator[bytes, bytes, Any]) -> list[Any]:
-    session = ServerSession({7: meter})
-    results = []
-    for operation in operations:
-        outgoing = next(operation)
-        try:
-            while True:
-                outgoing = operation.send(session.receive(outgoing))
-        except StopIteration as done:
-            results.append(done.value)
-    return results
 
 
 def device(keys: MeterKeys, begins: int) -> LogicalDevice:
@@ -82,11 +67,11 @@ def test_neither_client_nor_meter_goes_on_when_the_counters_of_a_key_are_used_up
     one = Association(7, 1, security=ClientSecurity(CLIENT, keys, counters=client))
     operations = [one.associate(), *(one.get(Attribute(1, NOTE, 2)) for _ in range(6))]
     with pytest.raises(SecurityError, match="used up"):
-        run(device(keys, 0), *operations)
+        answered(device(keys, 0), *operations)
     other = Association(7, 1, security=ClientSecurity(CLIENT, keys, counters=MemoryCounters()))
     operations = [other.associate(), *(other.get(Attribute(1, NOTE, 2)) for _ in range(6))]
     with pytest.raises(ProtocolError):  # it says nothing that it cannot protect
-        run(device(keys, MAX_COUNTER + 1 - left), *operations)
+        answered(device(keys, MAX_COUNTER + 1 - left), *operations)
 
 
 def test_new_keys_begin_their_own_counters() -> None:
@@ -95,7 +80,7 @@ def test_new_keys_begin_their_own_counters() -> None:
     store = MemoryCounters({send_counter_name(CLIENT, keys): MAX_COUNTER + 1})
     meter = device(new, 0)
     one = Association(7, 1, security=ClientSecurity(CLIENT, new, counters=store))
-    assert run(meter, one.associate(), one.get(Attribute(1, NOTE, 2)))[1] == b"a note"
+    assert answered(meter, one.associate(), one.get(Attribute(1, NOTE, 2)))[1] == b"a note"
     assert store.load(send_counter_name(CLIENT, new)) < 1000
 
 
