@@ -27,6 +27,7 @@ _ITEM: Final = r"(?:0[xX])?[0-9A-Fa-f]{1,3}(?![0-9A-Za-z])"
 _LIST: Final = re.compile(rf"(?<![0-9A-Za-z]){_ITEM}(?:\s*[,;]\s*{_ITEM})+")
 _REMARK: Final = re.compile(r"//.*|/\*.*?(?:\*/|$)")
 _HALF: Final = re.compile(r"^[0-9A-Fa-f]\s+(?=[0-9A-Fa-f]{2}(?:\s|$))|[0-9A-Fa-f]{2}\s+[0-9A-Fa-f]\s*$")
+_PAIRS: Final = re.compile(r"[0-9A-Fa-f]+")
 _SPLIT: Final = re.compile(r"[\s,;:\-]+")
 
 
@@ -51,6 +52,8 @@ def octets_of_text(text: str, where: str = "hex") -> bytes:
 
 
 def _line(line: str, where: str) -> bytes:
+    if _PAIRS.fullmatch(line) and not len(line) % 2:
+        return bytes.fromhex(line)  # megabytes may stand in one line
     stripped = _REMARK.sub(" ", _GUTTER.sub("", line.partition("#")[0]))
     stripped = _TIME.sub(" . ", _DATE.sub(" . ", stripped))
     begin = _OFFSET.match(stripped)
