@@ -82,9 +82,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         served = orjson.loads(lines)
         assert [client["mechanism"] for client in served["clients"]] == [0, 7]
         scalar = own.private_numbers().private_value.to_bytes(32, "big")
+        assert call_ami("import", "site.toml", cwd=folder).code == 0
         yield World(folder, f"127.0.0.1:{served['ports'][0]}", scalar)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def equipped(world: World) -> World:
+    """The same with our signature key in the keyring, where the first test has not put it there."""
+    with open_keyring(world.folder / "ami-data") as keyring:
+        there = keyring.own("signature", 1) is not None
+    if not there:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("OPENAMI_DLMS_PASSPHRASE", PASSPHRASE)
+            world.keys("import-own", "own.pem")
+    return world
 
 
 def test_a_fleet_of_mechanism_7_is_collected_when_our_key_is_in_the_keyring(
@@ -92,7 +105,6 @@ def test_a_fleet_of_mechanism_7_is_collected_when_our_key_is_in_the_keyring(
 ) -> None:
     site = (world.folder / "site.toml").read_text()
     assert site.count("mechanism = 7") == 3
-    assert world.ami("import", "site.toml").code == 0
     without = world.ami("collect", "--json", code=1).document
     assert (without["read"], without["failed"]) == (0, 3)
     assert "no signature key of ours for suite 1" in without["failures"][0]["reason"]
@@ -113,45 +125,45 @@ def test_a_fleet_of_mechanism_7_is_collected_when_our_key_is_in_the_keyring(
         assert world.read(meter).document["values"][0]["raw"] == meter.encode().hex()
 
 
-def test_a_fleet_of_mechanism_7_is_rotated_and_read_by_the_new_keys(world: World) -> None:
-    done = world.keys("rotate", "--all", "--json").document["meters"]
+def test_a_fleet_of_mechanism_7_is_rotated_and_read_by_the_new_keys(equipped: World) -> None:
+    done = equipped.keys("rotate", "--all", "--json").document["meters"]
     assert [item["outcome"] for item in done] == ["rotated"] * 3
-    assert world.read(METERS[2]).code == 0
-    shown = world.keys("show", "--json").document["meters"]
+    assert equipped.read(METERS[2]).code == 0
+    shown = equipped.keys("show", "--json").document["meters"]
     assert [(item["id"], item["mechanism"]) for item in shown] == [(meter, 7) for meter in METERS]
 
 
-def test_certificates_of_a_meter_are_imported_and_held_against_title_trust_and_date(world: World) -> None:
-    before = _public(world)
+def test_certificates_of_a_meter_are_imported_and_held_against_title_trust_and_date(equipped: World) -> None:
+    before = _public(equipped)
     for words, message in (
         (("--meter-certificate", "H000002.der"), "another system title"),
         (("--meter-certificate", "meter.pub", "--trust", "root.der"), "nobody vouches for"),
         (("--mechanism", 3), "mechanism 3"),
         (("--meter-certificate", "late.der"), "valid from 2035"),
     ):
-        refused = world.keys("import", METERS[0], *words, "--json", code=2)
+        refused = equipped.keys("import", METERS[0], *words, "--json", code=2)
         assert message in refused.document["error"]["message"], words
-    assert _public(world) == before
+    assert _public(equipped) == before
     given = ("--meter-certificate", "H000001.der", "--trust", "root.der")
-    assert world.keys("import", METERS[0], *given, "--json").document["mechanism"] == 7
-    assert _public(world) == (world.folder / "H000001.der").read_bytes()
-    assert world.read().code == 0
-    world.keys("import", METERS[0], "--mechanism", 5)
-    assert "mechanism" in world.read(code=2).document["error"]["expected"]
-    world.keys("import", METERS[0], "--mechanism", 7)
-    assert world.read().code == 0
+    assert equipped.keys("import", METERS[0], *given, "--json").document["mechanism"] == 7
+    assert _public(equipped) == (equipped.folder / "H000001.der").read_bytes()
+    assert equipped.read().code == 0
+    equipped.keys("import", METERS[0], "--mechanism", 5)
+    assert "mechanism" in equipped.read(code=2).document["error"]["expected"]
+    equipped.keys("import", METERS[0], "--mechanism", 7)
+    assert equipped.read().code == 0
 
 
-def test_our_private_key_lies_wrapped_and_is_no_meter(world: World) -> None:
-    folder = world.folder / "ami-data"
+def test_our_private_key_lies_wrapped_and_is_no_meter(equipped: World) -> None:
+    folder = equipped.folder / "ami-data"
     stored = b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
-    assert world.scalar not in stored
-    assert world.scalar.hex().encode() not in stored
+    assert equipped.scalar not in stored
+    assert equipped.scalar.hex().encode() not in stored
     with open_keyring(folder) as keyring:
         assert keyring.meters() == METERS
         own = keyring.own("signature", 1)
         assert own is not None
-        assert own.reveal() == world.scalar
+        assert own.reveal() == equipped.scalar
         assert keyring.own("signature", 2) is None
         assert keyring.own("agreement", 1) is None
     assert store_key(folder / "keyring.key") is not None

@@ -55,11 +55,12 @@ def served(folder: Path, *more: object) -> Iterator[World]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("utility")
     assert call_ami("init", cwd=folder).code == 0
-    yield from served(folder, "--meters", 3, "--write-site", "site.toml")
+    for world in served(folder, "--meters", 3, "--write-site", "site.toml"):
+        assert call_ami("import", "site.toml", cwd=folder).code == 0
+        yield world
 
 
 def test_the_whole_fleet_of_a_workspace_gets_new_keys_and_is_read_by_them(world: World) -> None:
-    assert call_ami("import", "site.toml", "--workspace", "ami-data", cwd=world.folder).code == 0
     before = {meter: world.known(meter) for meter in METERS}
     done = run_ami("dlms", "keys", "rotate", "--all", cwd=world.folder)
     assert done.code == 0, done.err
