@@ -100,6 +100,15 @@ async def test_a_password_is_masked_whether_it_is_right_or_wrong(line: str) -> N
         here.holds_none(PASSWORD.encode(), wrong.encode())
 
 
+async def test_the_check_of_a_frame_does_not_tell_what_is_masked_in_it() -> None:
+    async with traced("hdlc, short frames") as here:
+        async with here.meter("hdlc, short frames", password=Secret(PASSWORD.encode())):
+            pass
+        masked = [frame.wire for frame in here.frames if b"*" in frame.wire]
+        assert len(masked) > 2
+        assert {wire[-3:] for wire in masked} == {b"**\x7e"}
+
+
 @pytest.mark.parametrize("line", LINES)
 async def test_of_a_key_transfer_only_wrapped_keys_are_recorded(line: str, tmp_path: Path) -> None:
     spec = KeySpec.of_seed(1, "M1")
