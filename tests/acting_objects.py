@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -57,9 +58,9 @@ def capture(class_id: int, name: ObisCode, attribute: int = 2, element: int = 0)
     )
 
 
-def refused(deed: object, *arguments: object) -> AccessResult:
+def refused(deed: Callable[..., object], *arguments: object) -> AccessResult:
     with pytest.raises(AccessError) as caught:
-        deed(*arguments)  # type: ignore[operator]
+        deed(*arguments)
     return caught.value.result
 
 

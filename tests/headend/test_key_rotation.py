@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -80,11 +80,10 @@ class World:
         self.line.lose_request = self.line.lose_answer = lambda number: False
 
     async def run(
-        self, work: Callable[..., object], *more: object, patience: LinkSettings = QUICK
+        self, work: Callable[..., Awaitable[Rotation]], *more: object, patience: LinkSettings = QUICK
     ) -> Rotation:
         with open_keyring(self.folder) as keyring:
-            done = await work(keyring, METER, reaching(keyring, self.port, patience), *more)  # type: ignore[misc]
-        assert isinstance(done, Rotation)
+            done = await work(keyring, METER, reaching(keyring, self.port, patience), *more)
         return done
 
     async def read(self) -> bytes:

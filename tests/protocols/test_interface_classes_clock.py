@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from acting_objects import refused
+from openami.protocols.dlms.apdus.results import AccessResult
 from openami.protocols.dlms.encoding.axdr import Data, Tag, structure
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.clock import ClockObject
@@ -36,12 +37,6 @@ def at(hour: int, minute: int, second: int) -> datetime:
 
 def stamp(instant: datetime) -> Data:
     return Data(Tag.OCTET_STRING, CosemDateTime.from_instant(instant, BERLIN).to_bytes())
-
-
-def refused(deed: object, *arguments: object) -> AccessResult:
-    with pytest.raises(AccessError) as caught:
-        deed(*arguments)  # type: ignore[operator]
-    return caught.value.result
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acting_objects import refused
 from openami.protocols.dlms.apdus.descriptors import CaptureObject
-from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.apdus.results import AccessResult
 from openami.protocols.dlms.encoding.axdr import BitString, Data, Tag, array, decode_plain, structure
 from openami.protocols.dlms.interface_classes.account import Account
 from openami.protocols.dlms.interface_classes.charge import Charge
@@ -243,12 +244,6 @@ def test_supply_ends_with_the_credit_and_emergency_credit_is_paid_back_first() -
     assert home.tokens.status is CreditStatus.IN_USE
     assert decode_plain(home.account.read(3)) == 1
     assert home.account.available_credit == 775
-
-
-def refused(deed: object, *arguments: object) -> AccessResult:
-    with pytest.raises(AccessError) as caught:
-        deed(*arguments)  # type: ignore[operator]
-    return caught.value.result
 
 
 def test_a_debt_takes_its_part_of_every_token_until_it_is_paid() -> None:

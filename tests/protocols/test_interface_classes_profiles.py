@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acting_objects import refused
 from openami.protocols.dlms.apdus.descriptors import BY_ENTRY, BY_RANGE, Selector
-from openami.protocols.dlms.apdus.results import AccessError, AccessResult
+from openami.protocols.dlms.apdus.results import AccessResult
 from openami.protocols.dlms.encoding.axdr import Data, Tag, array, decode, decode_plain, structure
 from openami.protocols.dlms.encoding.date_time import CosemDateTime
 from openami.protocols.dlms.interface_classes.clock import ClockObject
@@ -104,12 +104,6 @@ def by_entry(first: int, last: int, left: int = 1, right: int = 0) -> Selector:
     return Selector(
         BY_ENTRY, structure(double(first), double(last), long_unsigned(left), long_unsigned(right))
     )
-
-
-def refused(deed: object, *arguments: object) -> AccessResult:
-    with pytest.raises(AccessError) as caught:
-        deed(*arguments)  # type: ignore[operator]
-    return caught.value.result
 
 
 @settings(max_examples=60, deadline=None)
